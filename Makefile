@@ -1,0 +1,1 @@
+# Builds ./build/<configuration>/ict and runs tests, benchmarks, ablations, tables and figures.  `make help` lists targets.

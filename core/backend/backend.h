@@ -1,0 +1,394 @@
+/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and the arguments of every
+ * op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a device works.
+ *
+ * Conventions
+ *  - Tensors are NHWC and own nothing. Matrices are tensors with h = w = 1 or with rows = n*h*w.
+ *  - Ops neither allocate nor synchronise. What an op needs (a library's plan, scratch memory) is made by its `prepare`
+ *    once per graph node; the graph owns the scratch memory and passes it as `workspace`.
+ *  - What is absent (bias, residual, second source, mask) is NULL or a tensor whose data is NULL: never another entry.
+ *  - Every op is deterministic: same device kind, same thread count, same plan, same bits.
+ *  - Gradients: backward ops compute  out = gradient * dy_scale (+ add_scale * add);  `add` may be `out` itself, which is
+ *    how gradients accumulate.
+ *  - Per-step numbers (rates, decays, N) are read through pointers into device memory, so that a captured step stays valid.
+ */
+#ifndef ICT_BACKEND_BACKEND_H
+#define ICT_BACKEND_BACKEND_H
+
+#include "base/error.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---------------------------------------------------------------------------------------------- tensors */
+
+typedef enum DType { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_U8, DTYPE_I32 } DType;
+
+typedef struct Tensor {
+    void *data;
+    DType dtype;
+    int n, h, w, c;
+} Tensor;
+
+static inline size_t dtype_size(DType dtype)
+{
+    return dtype == DTYPE_U8 ? 1 : dtype == DTYPE_F16 || dtype == DTYPE_BF16 ? 2 : 4;
+}
+static inline int64_t tensor_rows(const Tensor *t) { return (int64_t)t->n * t->h * t->w; }
+static inline int64_t tensor_count(const Tensor *t) { return tensor_rows(t) * t->c; }
+static inline size_t tensor_bytes(const Tensor *t) { return (size_t)tensor_count(t) * dtype_size(t->dtype); }
+
+/* ------------------------------------------------------------------------------- what a training step reads */
+
+/* One noise level with everything the network and the loss derive from it (computed on the host, in core/ct). */
+typedef struct Level {
+    float sigma, c_in, c_skip, c_out, c_noise;
+    float weight;   /* lambda of the pair (student at this level, teacher one below), loss normalisation included */
+    float reserved[2];
+} Level;
+enum { LEVEL_FIELDS = 8 };
+
+/* The N levels of the current discretisation, ascending. `threshold[i]` is the cumulative law of the pair index i as a
+ * 32-bit integer: a draw u selects the first i with u <= threshold[i]; integers agree on every device. */
+typedef struct LevelTable {
+    int32_t levels; /* N: there are N - 1 pairs */
+    Level *level;
+    uint32_t *threshold;
+} LevelTable;
+
+enum { MAX_EMAS = 4 };
+
+/* Everything that changes from step to step, computed on the host in double and uploaded some steps ahead. */
+typedef struct StepRow {
+    uint32_t step;
+    float learning_rate;
+    float beta1, beta2, epsilon, weight_decay;
+    float momentum_correction; /* 1 / (1 - beta1^t) */
+    float adaptive;            /* rectification * sqrt(1 - beta2^t); 0 while RAdam is not adaptive yet */
+    float teacher_decay;       /* mu */
+    float ema_decay[MAX_EMAS];
+} StepRow;
+
+/* Who draws: with stream and element this determines every random number of a step. The first sample's place in the
+ * global batch makes draws independent of the micro-batch size. */
+typedef struct DrawKey {
+    uint64_t seed;
+    const StepRow *row; /* device memory: row->step is the step */
+    uint32_t first_sample;
+} DrawKey;
+
+/* ---------------------------------------------------------------------------------------------- arguments */
+
+typedef enum Activation { ACT_NONE, ACT_SILU, ACT_RELU } Activation;
+
+/* Convolution, weights OHWI, `pad` on every side. */
+typedef struct ConvShape {
+    int n, h, w, c_in, c_out, kernel_h, kernel_w, stride, pad_h, pad_w;
+    DType dtype;
+} ConvShape;
+static inline int conv_out_h(const ConvShape *s) { return (s->h + 2 * s->pad_h - s->kernel_h) / s->stride + 1; }
+static inline int conv_out_w(const ConvShape *s) { return (s->w + 2 * s->pad_w - s->kernel_w) / s->stride + 1; }
+
+typedef enum ConvPass { CONV_FORWARD, CONV_BACKWARD_DATA, CONV_BACKWARD_WEIGHT } ConvPass;
+
+/* Made by a prepare, embedded as the first member of the backend's own struct. */
+typedef struct OpPlan {
+    size_t workspace; /* bytes needed by every run */
+} OpPlan;
+
+/* y = scale * (conv(x, weight) + bias + residual) */
+typedef struct ConvForward {
+    OpPlan *plan;
+    Tensor x, y, residual;
+    const void *weight;
+    const float *bias;
+    float scale;
+    void *workspace;
+} ConvForward;
+
+/* dx = dy_scale * conv_transposed(dy, weight) + add_scale * add */
+typedef struct ConvBackwardData {
+    OpPlan *plan;
+    Tensor dy, dx, add;
+    const void *weight;
+    float dy_scale, add_scale;
+    void *workspace;
+} ConvBackwardData;
+
+/* dweight, dbias = dy_scale * gradient, added to what is there when `accumulate` */
+typedef struct ConvBackwardWeight {
+    OpPlan *plan;
+    Tensor x, dy;
+    float *dweight, *dbias;
+    float dy_scale;
+    bool accumulate;
+    void *workspace;
+} ConvBackwardWeight;
+
+/* y[rows, out] = scale * (x0 W0^T + x1 W1^T + bias + residual), W = [W0 | W1] row-major [out, c0 + c1]: the 1x1
+ * convolution, over a concatenation that is never made when there is a second source. */
+typedef struct LinearForward {
+    Tensor x[2], y, residual;
+    const void *weight;
+    const float *bias;
+    float scale;
+} LinearForward;
+
+/* dx[i] = dy_scale * dy W_i + add_scale[i] * add[i]; a source whose dx has no data is skipped */
+typedef struct LinearBackwardData {
+    Tensor dy, dx[2], add[2];
+    const void *weight;
+    float dy_scale, add_scale[2];
+} LinearBackwardData;
+
+typedef struct LinearBackwardWeight {
+    Tensor x[2], dy;
+    float *dweight, *dbias;
+    float dy_scale;
+    bool accumulate;
+} LinearBackwardWeight;
+
+/* Dropout with a mask that is a pure function of (draw, layer, sample, element): student and teacher share it because
+ * they ask for the same numbers. rate 0: none. Kept values are divided by (1 - rate). */
+typedef struct Dropout {
+    float rate;
+    uint32_t layer; /* stream = STREAM_DROPOUT + layer */
+    DrawKey draw;
+} Dropout;
+
+/* y = dropout(act(group_norm(concat(x0, x1) + bias) * (1 + scale) + shift)).
+ * `bias` is per sample and channel [n,1,1,c], added before the statistics; `scale_shift` is [n,1,1,2c] (scale, then
+ * shift). Variance is exact, two-pass, in fp32. `statistics` receives mean and 1/std, [n, groups, 2]. */
+typedef struct NormForward {
+    Tensor x[2], y, bias, scale_shift;
+    const float *gamma, *beta;
+    int groups;
+    float epsilon;
+    Activation activation;
+    Dropout dropout;
+    float *statistics;
+} NormForward;
+
+/* Recomputes what it needs from x and the statistics. dgamma and dbeta accumulate when asked; the per-sample gradients
+ * (dbias, dscale_shift) are written. Workspace: norm_backward_workspace() bytes. */
+typedef struct NormBackward {
+    NormForward forward; /* as it was; y may be absent */
+    Tensor dy, dx[2], add[2], dbias, dscale_shift;
+    float dy_scale, add_scale[2];
+    float *dgamma, *dbeta;
+    bool accumulate;
+    void *workspace;
+} NormBackward;
+
+/* Separable FIR resampling by 2 with the normalised filter `taps` (EDM's order and padding): `up` multiplies the image
+ * size by two and carries gain 4, otherwise it is halved. `adjoint` runs the transposed operator (dy -> dx).
+ * `pad` is the zero padding of the corresponding convolution. y = scale * op(x) + add_scale * add. */
+typedef struct Resample {
+    Tensor x, y, add;
+    int tap_count;
+    float taps[8]; /* one dimension, sum 1 */
+    int pad;
+    bool up, adjoint;
+    float scale, add_scale;
+} Resample;
+
+/* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v. */
+typedef struct AttentionForward {
+    Tensor qkv, y;
+    int heads;
+    void *workspace;
+} AttentionForward;
+
+typedef struct AttentionBackward {
+    Tensor qkv, dy, dqkv;
+    int heads;
+    float dy_scale;
+    void *workspace;
+} AttentionBackward;
+
+typedef struct ActForward {
+    Tensor x, y;
+    Activation activation;
+} ActForward;
+
+typedef struct ActBackward {
+    Tensor x, dy, dx, add;
+    Activation activation;
+    float dy_scale, add_scale;
+} ActBackward;
+
+/* y = a_scale * a + b_scale * b; b may be absent; y may be a or b; converts between dtypes. */
+typedef struct AddScale {
+    Tensor a, b, y;
+    float a_scale, b_scale;
+} AddScale;
+
+typedef enum PoolKind { POOL_MEAN, POOL_MAX } PoolKind;
+
+/* Window `size`, stride, zero padding that does not count in the mean. size 0: over the whole image. */
+typedef struct PoolForward {
+    PoolKind kind;
+    int size, stride, pad;
+    Tensor x, y;
+} PoolForward;
+
+typedef struct PoolBackward {
+    PoolForward forward; /* x and y as they were */
+    Tensor dy, dx, add;
+    float dy_scale, add_scale;
+} PoolBackward;
+
+typedef enum EmbeddingKind { EMBED_FOURIER, EMBED_POSITIONAL } EmbeddingKind;
+
+/* Noise embedding of c_noise * noise_scale, [n,1,1,channels] in fp32, in the order of EDM after its swap: sines first,
+ * then cosines. Fourier: angle = 2 pi f c with frequencies `frequency` [channels/2]; positional: angle = f c. */
+typedef struct NoiseEmbed {
+    Tensor level; /* n x LEVEL_FIELDS, Level per sample */
+    const float *frequency;
+    EmbeddingKind kind;
+    float noise_scale;
+    Tensor y;
+} NoiseEmbed;
+
+/* x0 = images of the step in [-1, 1], flipped at random when asked. The image at place b of the global batch is
+ * order(step * batch + b) of the epoch's permutation (base/philox and backend/order.h). */
+typedef struct BatchGather {
+    const uint8_t *images;  /* count x h x w x c */
+    const int32_t *labels;  /* NULL without labels */
+    uint32_t count, batch;  /* images in the set; size of the global batch */
+    bool flip;
+    DrawKey draw;
+    Tensor y;               /* n x h x w x c, fp32 */
+    int32_t *label;         /* n, or NULL */
+} BatchGather;
+
+/* Draws the pair index of every sample and gathers both levels: teacher = level[i], student = level[i + 1]. */
+typedef struct LevelDraw {
+    const LevelTable *table;
+    DrawKey draw;
+    int n;
+    Level *student, *teacher;
+    int32_t *index;
+} LevelDraw;
+
+/* noisy = x0 + sigma z (fp32), input = c_in * noisy (in the network's dtype); student and teacher share z. */
+typedef struct NoisePair {
+    Tensor x0;
+    const Level *student, *teacher;
+    DrawKey draw;
+    Tensor noisy_student, noisy_teacher, input_student, input_teacher;
+} NoisePair;
+
+/* f = c_skip * noisy + c_out * F */
+typedef struct Precondition {
+    Tensor noisy, network, f;
+    const Level *level;
+} Precondition;
+
+typedef enum Distance { DISTANCE_PSEUDO_HUBER, DISTANCE_L2, DISTANCE_L1 } Distance;
+
+/* Per sample: distance of the two outputs, loss = weight * distance, and the gradient of (1/batch) sum(loss) with respect
+ * to the network's output F of the student: c_out * weight / batch * d distance. Pseudo-Huber acts on the norm of the
+ * whole image; squared l2 and l1 are means over its elements. */
+typedef struct ConsistencyLoss {
+    Distance distance;
+    float huber_c;
+    uint32_t batch;      /* global batch */
+    float gradient_scale; /* loss scale of fp16 training, 1 otherwise */
+    Tensor f_student, f_teacher, dnetwork;
+    const Level *student;
+    float *loss, *residual; /* n each: weighted loss, norm of f_student - f_teacher */
+} ConsistencyLoss;
+
+/* Mean cross-entropy with label smoothing; dlogits = gradient of the mean over `batch`. */
+typedef struct CrossEntropy {
+    Tensor logits, dlogits;
+    const int32_t *label;
+    float smoothing;
+    uint32_t batch;
+    float *loss;      /* n */
+    int32_t *correct; /* n: 1 where the largest logit is the label's */
+} CrossEntropy;
+
+/* What one optimiser pass reports; sums are deterministic. */
+typedef struct UpdateReport {
+    double gradient_square, update_square, weight_square;
+    uint64_t non_finite;
+} UpdateReport;
+
+/* RAdam (Adam when row->adaptive is never 0), teacher EMA and sampling EMAs in one pass over flat parameter arrays. */
+typedef struct OptimizerStep {
+    size_t count;
+    const StepRow *row;
+    const float *gradient;
+    float gradient_scale; /* multiplies the gradient: 1 / loss scale */
+    float *weight, *momentum, *variance;
+    void *weight_cast;    /* copy in the network's dtype, NULL when that is fp32 */
+    DType cast_dtype;
+    float *teacher;       /* NULL without a teacher EMA */
+    float *ema[MAX_EMAS];
+    int emas;
+    UpdateReport *report; /* device memory */
+    void *workspace;      /* optimizer_workspace() bytes */
+} OptimizerStep;
+
+/* ---------------------------------------------------------------------------------------------- the device */
+
+typedef struct Device Device;
+
+typedef struct Ops {
+    OpPlan *(*conv_prepare)(Device *, const ConvShape *, ConvPass);
+    void (*plan_release)(Device *, OpPlan *);
+    size_t (*norm_backward_workspace)(Device *, const NormForward *);
+    size_t (*attention_workspace)(Device *, const Tensor *qkv, int heads, bool backward);
+    size_t (*optimizer_workspace)(Device *, size_t count);
+
+    void (*conv_forward)(Device *, const ConvForward *);
+    void (*conv_backward_data)(Device *, const ConvBackwardData *);
+    void (*conv_backward_weight)(Device *, const ConvBackwardWeight *);
+    void (*linear_forward)(Device *, const LinearForward *);
+    void (*linear_backward_data)(Device *, const LinearBackwardData *);
+    void (*linear_backward_weight)(Device *, const LinearBackwardWeight *);
+    void (*norm_forward)(Device *, const NormForward *);
+    void (*norm_backward)(Device *, const NormBackward *);
+    void (*resample)(Device *, const Resample *);
+    void (*attention_forward)(Device *, const AttentionForward *);
+    void (*attention_backward)(Device *, const AttentionBackward *);
+    void (*act_forward)(Device *, const ActForward *);
+    void (*act_backward)(Device *, const ActBackward *);
+    void (*add_scale)(Device *, const AddScale *);
+    void (*pool_forward)(Device *, const PoolForward *);
+    void (*pool_backward)(Device *, const PoolBackward *);
+    void (*noise_embed)(Device *, const NoiseEmbed *);
+    void (*batch_gather)(Device *, const BatchGather *);
+    void (*level_draw)(Device *, const LevelDraw *);
+    void (*noise_pair)(Device *, const NoisePair *);
+    void (*precondition)(Device *, const Precondition *);
+    void (*consistency_loss)(Device *, const ConsistencyLoss *);
+    void (*cross_entropy)(Device *, const CrossEntropy *);
+    void (*optimizer_step)(Device *, const OptimizerStep *);
+} Ops;
+
+typedef enum CopyKind { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE } CopyKind;
+
+struct Device {
+    const Ops *ops;
+    char kind[16];     /* "cpu", "cuda" */
+    char name[128];    /* the processor's or card's own name */
+    int threads;       /* CPU threads in use */
+    void *context;     /* the backend's own */
+
+    void *(*allocate)(Device *, size_t bytes); /* aligned to 256 bytes; dies when memory is out, saying how much */
+    void (*release)(Device *, void *memory);
+    void (*copy)(Device *, void *to, const void *from, size_t bytes, CopyKind);
+    void (*fill)(Device *, void *memory, int byte, size_t bytes);
+    void (*synchronise)(Device *);
+    void (*close)(Device *);
+};
+
+/* "cpu", "cuda", "cuda:1". threads 0: all cores this process may use (OMP_NUM_THREADS is respected). */
+bool device_open(const char *spec, int threads, Device **device, Error *error);
+void device_close(Device *device);
+
+/* Library versions in use, "oneDNN 2.6.3, OpenBLAS 0.3.21, ...", for provenance. */
+void device_versions(const Device *device, char *out, size_t size);
+
+#endif

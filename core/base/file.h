@@ -1,0 +1,43 @@
+/* Files: reading whole files, writing them so that a crash leaves the old or the new one and never half of it, mapping
+ * them, and folders. Every message names the path. */
+#ifndef ICT_BASE_FILE_H
+#define ICT_BASE_FILE_H
+
+#include "base/error.h"
+#include <stddef.h>
+#include <stdint.h>
+
+bool file_exists(const char *path);
+int64_t file_size(const char *path); /* -1 when there is none */
+
+/* Whole file into malloc'ed memory with a zero byte after it. */
+bool file_read(const char *path, char **bytes, size_t *size, Error *error);
+
+/* Temporary file in the same folder, fsync, rename, fsync of the folder. */
+bool file_write_atomic(const char *path, const void *bytes, size_t size, Error *error);
+
+/* The same for writers that stream: write to file->stream, then commit (or cancel). */
+typedef struct AtomicFile {
+    void *stream; /* FILE * */
+    char path[1024], temporary[1040];
+} AtomicFile;
+bool atomic_open(AtomicFile *file, const char *path, Error *error);
+bool atomic_commit(AtomicFile *file, Error *error);
+void atomic_cancel(AtomicFile *file);
+
+typedef struct FileMap {
+    const uint8_t *bytes;
+    size_t size;
+} FileMap;
+bool file_map(const char *path, FileMap *map, Error *error); /* read-only */
+void file_unmap(FileMap *map);
+
+bool folder_make(const char *path, Error *error); /* with its parents */
+bool folder_remove(const char *path, Error *error); /* with everything in it */
+
+/* "a/b"; the result is written to `out` and returned; dies when it does not fit. */
+const char *path_join(char out[1024], const char *folder, const char *name);
+const char *path_folder(char out[1024], const char *path);
+const char *path_name(const char *path);
+
+#endif

@@ -1,0 +1,31 @@
+/* One-step and multistep sampling (CM algorithm 1). The noise of image i depends on its seed alone. */
+#ifndef ICT_CT_SAMPLER_H
+#define ICT_CT_SAMPLER_H
+
+#include "ct/objective.h"
+
+typedef struct SamplerConfig {
+    int nfe;             /* function evaluations: 1, 2, ... */
+    double sigmas[16];   /* intermediate levels, decreasing, nfe - 1 of them */
+} SamplerConfig;
+
+typedef struct Sampler Sampler;
+
+/* The network must be prepared for EVALUATE; it draws network->n images at a time. */
+Sampler *sampler_create(const CtConfig *, const Network *, Device *);
+void sampler_free(Sampler *);
+
+/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped, into host memory. `labels` may be
+ * NULL. */
+void sampler_draw(Sampler *, const SamplerConfig *, const float *master, const void *cast, uint32_t first, int count,
+                  const int32_t *labels, float *images);
+
+/* f(x, sigma) (or the bare F with `raw`, where x is taken as the network's input) on given host arrays, NHWC. */
+void sampler_apply(Sampler *, const float *master, const void *cast, const float *x, const float *sigma,
+                   const int32_t *labels, int count, bool raw, float *out);
+
+/* [-1, 1] to bytes: ROUND x*127.5 + 128 clipped and truncated (EDM), TRUNC (x+1)/2*255 clipped and truncated (OpenAI). */
+typedef enum Rounding { ROUNDING_ROUND, ROUNDING_TRUNC } Rounding;
+void images_to_bytes(const float *images, int64_t count, Rounding, uint8_t *bytes);
+
+#endif
