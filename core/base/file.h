@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 bool file_exists(const char *path);
 int64_t file_size(const char *path); /* -1 when there is none */
@@ -18,8 +19,8 @@ bool file_write_atomic(const char *path, const void *bytes, size_t size, Error *
 
 /* The same for writers that stream: write to file->stream, then commit (or cancel). */
 typedef struct AtomicFile {
-    void *stream; /* FILE * */
-    char path[1024], temporary[1040];
+    FILE *stream;
+    char path[1024], temporary[1056];
 } AtomicFile;
 bool atomic_open(AtomicFile *file, const char *path, Error *error);
 bool atomic_commit(AtomicFile *file, Error *error);
@@ -33,7 +34,7 @@ bool file_map(const char *path, FileMap *map, Error *error); /* read-only */
 void file_unmap(FileMap *map);
 
 bool folder_make(const char *path, Error *error); /* with its parents */
-bool folder_remove(const char *path, Error *error); /* with everything in it */
+bool folder_remove(const char *path, Error *error); /* with everything in it; an absent one is fine */
 
 /* "a/b"; the result is written to `out` and returned; dies when it does not fit. */
 const char *path_join(char out[1024], const char *folder, const char *name);

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include <stddef.h>
+#include <sys/types.h>
+#include <sha2.h>
 
 typedef struct Hash {
     char hex[65];
@@ -11,5 +13,13 @@ typedef struct Hash {
 
 Hash hash_bytes(const void *bytes, size_t size);
 bool hash_file(const char *path, Hash *hash, Error *error);
+
+/* The same in pieces: begin, add as often as needed, end once. */
+typedef struct HashSum {
+    SHA2_CTX context;
+} HashSum;
+void hash_begin(HashSum *sum);
+void hash_add(HashSum *sum, const void *bytes, size_t size);
+Hash hash_end(HashSum *sum);
 
 #endif
