@@ -56,15 +56,16 @@ typedef struct LevelTable {
 
 enum { MAX_EMAS = 4 };
 
-/* Everything that changes from step to step, computed on the host in double and uploaded some steps ahead. */
+/* Everything that changes from step to step, computed on the host in double and uploaded some steps ahead. Decays stay
+ * in double because the passes need 1 - decay: of a decay rounded to float that would keep only three or four digits. */
 typedef struct StepRow {
     uint32_t step;
-    float learning_rate;
-    float beta1, beta2, epsilon, weight_decay;
+    float learning_rate, epsilon, weight_decay;
+    double beta1, beta2;
     float momentum_correction; /* 1 / (1 - beta1^t) */
     float adaptive;            /* rectification * sqrt(1 - beta2^t); 0 while RAdam is not adaptive yet */
-    float teacher_decay;       /* mu */
-    float ema_decay[MAX_EMAS];
+    double teacher_decay;      /* mu */
+    double ema_decay[MAX_EMAS];
 } StepRow;
 
 /* Who draws: with stream and element this determines every random number of a step. The first sample's place in the
@@ -238,12 +239,14 @@ typedef struct PoolBackward {
 
 typedef enum EmbeddingKind { EMBED_FOURIER, EMBED_POSITIONAL } EmbeddingKind;
 
-/* Noise embedding of c_noise * noise_scale, [n,1,1,channels] in fp32, in the order of EDM after its swap: sines first,
- * then cosines. Fourier: angle = 2 pi f c with frequencies `frequency` [channels/2]; positional: angle = f c. */
+/* Noise embedding of c_noise * noise_scale, [n,1,1,channels] in fp32, in the order of EDM's SongUNet after its swap:
+ * sines first, then cosines; DhariwalUNet does not swap (`cosine_first`). Fourier: angle = 2 pi f c with frequencies
+ * `frequency` [channels/2]; positional: angle = f c. */
 typedef struct NoiseEmbed {
     Tensor level; /* n x LEVEL_FIELDS, Level per sample */
     const float *frequency;
     EmbeddingKind kind;
+    bool cosine_first;
     float noise_scale;
     Tensor y;
 } NoiseEmbed;
