@@ -1,1 +1,210 @@
-# Builds ./build/<configuration>/ict and runs tests, benchmarks, ablations, tables and figures.  `make help` lists targets.
+# Builds build/<configuration>/ict and runs tests, benchmarks, ablations, tables and figures.  `make help` lists targets.
+#
+# Every combination of switches has a folder of its own, so that changing one never mixes objects; a changed compiler,
+# flag or library rebuilds because each folder remembers its flags. build/ict points to the program built last.
+# A library that is missing is installed by scripts/setup before anything is compiled.
+
+CUDA   ?= auto
+ONEDNN ?= auto
+SAN    ?= 0
+STATIC ?= 0
+DEBUG  ?= 0
+ARCH   ?= $(if $(filter 1,$(STATIC)),x86-64-v3,native)
+SCALE  ?= desk
+TESTS  ?=
+ARGS   ?=
+CUDA_ARCH ?= 80 86 89 90
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+comma := ,
+hash := \#
+.DEFAULT_GOAL := build
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+# ------------------------------------------------------------------------------------------------ libraries
+# Targets that compile need the libraries before make can ask pkg-config about them: set up while parsing.
+
+COMPILING := $(filter-out help clean lint,$(or $(MAKECMDGOALS),build))
+ifneq ($(COMPILING),)
+ifneq ($(shell scripts/setup --check >/dev/null 2>&1 && echo yes),yes)
+ifneq ($(shell scripts/setup 1>&2 && echo yes),yes)
+$(error libraries are missing; see the message of scripts/setup above)
+endif
+endif
+LIBRARIES := yaml-0.1 sqlite3 zlib libpng libjpeg libzip libcjson libmd lapacke openblas
+LIB_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES))
+endif
+
+# found(headers to include, more flags): "yes" when a program that includes them compiles
+found = $(shell for header in $(1); do echo "$(hash)include <$$header>"; done | $(CC) $(CPPFLAGS) $(2) -fsyntax-only -xc - 2>/dev/null && echo yes)
+
+ifneq ($(COMPILING),)
+ifeq ($(ONEDNN),auto)
+ifeq ($(STATIC),1)
+override ONEDNN := $(if $(wildcard $(addsuffix /libdnnl.a,/usr/lib /usr/lib/x86_64-linux-gnu /usr/local/lib $(CONDA_PREFIX)/lib)),1,0)
+else
+override ONEDNN := $(if $(call found,oneapi/dnnl/dnnl.h),1,0)
+endif
+endif
+
+CUDA_SOURCES := $(wildcard core/backend/cuda/*.cu)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
+ifeq ($(CUDA),auto)
+override CUDA := $(if $(and $(CUDA_SOURCES),$(CUDA_HOME),$(wildcard /dev/nvidia0)),1,0)
+endif
+ifeq ($(CUDA),1)
+ifeq ($(CUDA_SOURCES),)
+$(error CUDA=1, but core/backend/cuda holds no sources: build without CUDA=1)
+endif
+ifeq ($(CUDA_HOME),)
+$(error CUDA=1, but no nvcc: install the CUDA toolkit (environment.yml has it) or set CUDA_HOME)
+endif
+endif
+endif
+
+# ------------------------------------------------------------------------------------------------ flags
+# -ffp-contract=off: a product and a sum are fused only where the source says fmaf(). So optimised, sanitized and debug builds
+#   of our own loops agree to the last bit, on any processor, and a kernel can be compared with its plain statement.
+# -fno-math-errno -fno-trapping-math: nobody here reads errno or the floating-point flags after sqrtf(); without the two, loops
+#   that contain it do not vectorise. Neither changes a value (this is not -ffast-math, which is not used).
+
+CONFIG := $(if $(filter 1,$(CUDA)),cuda,cpu)-$(ARCH)$(if $(filter 0,$(ONEDNN)),-portable)$(if $(filter 1,$(STATIC)),-static)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
+B := build/$(CONFIG)
+
+WARNINGS := -Wall -Wextra -Werror
+OPTIMISE := $(if $(filter 1,$(DEBUG)),-Og -g3,$(if $(filter 1,$(SAN)),-O1 -g,-O3 -g))
+SANITIZE := $(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+DEFINES  := $(if $(filter 1,$(ONEDNN)),-DICT_ONEDNN=1) $(if $(filter 1,$(CUDA)),-DICT_CUDA=1) -DICT_CONFIGURATION='"$(CONFIG)"'
+ALL_CFLAGS := $(CPPFLAGS) -Icore -I. $(CFLAGS) -std=gnu11 $(OPTIMISE) -march=$(ARCH) -fopenmp -ffp-contract=off \
+	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(DEFINES) $(LIB_CFLAGS)
+ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
+	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+	-gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+
+# STATIC=1: everything that exists as an archive is linked in; what Debian has only as a shared library (libzip, cJSON) is
+# copied, with what it needs itself, into lib/ beside the program, which looks there first. The folder then runs on any
+# machine with glibc and libgomp.
+ifneq ($(COMPILING),)
+ifeq ($(STATIC),1)
+LDLIBS := -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
+	$(if $(filter 1,$(ONEDNN)),-ldnnl -lstdc++) -Wl,-Bdynamic -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
+	-Wl,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
+else
+LDLIBS := $(shell pkg-config --libs $(LIBRARIES)) $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
+endif
+ifeq ($(CUDA),1)
+LDLIBS += -L$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcublas -lcudart_static -lstdc++ -ldl -lrt -lpthread
+endif
+endif
+
+# ------------------------------------------------------------------------------------------------ what is built
+
+MAIN     := core/harness/main.c
+SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*.c eval/*.c)) \
+	$(if $(filter 1,$(CUDA)),$(CUDA_SOURCES) $(wildcard core/backend/cuda/*.c)))
+OBJECTS  := $(SOURCES:%=$B/%.o)
+UNIT     := $(sort $(wildcard tests/*/test_*.c))
+PROGRAMS := $(UNIT:%.c=$B/%)
+FEATURES := $(if $(filter 1,$(ONEDNN)),✓ oneDNN,✗ oneDNN: portable convolutions, several times slower → install libdnnl-dev, do not set ONEDNN=0)
+FEATURES_CUDA := $(if $(filter 1,$(CUDA)),✓ CUDA ($(CUDA_HOME)),✗ CUDA: this build runs on the CPU → CUDA=1 on a machine with the CUDA toolkit)
+
+.PHONY: build lib programs test lint bench ablations tables figures report clean help FORCE
+
+build: $(if $(wildcard $(MAIN)),$B/ict,$B/libict.a)
+	@ln -sfn $(CONFIG)/$(<F) build/$(<F)
+
+lib: $B/libict.a
+
+# Rewritten only when its content changes: everything that depends on it is then stale.
+$B/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) | $(LDLIBS) | $(if $(filter 1,$(CUDA)),$(ALL_NVCCFLAGS)))' >$@.new
+	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; printf '  %s\n' 'build $(CONFIG)' '$(FEATURES)' '$(FEATURES_CUDA)'; fi
+
+$B/objects: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(OBJECTS) >$@.new
+	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
+
+$B/%.c.o: %.c $B/flags
+	@mkdir -p $(@D)
+	@echo "  cc  $<"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$B/%.cu.o: %.cu $B/flags
+	@mkdir -p $(@D)
+	@echo "  nvcc $<"
+	@$(CUDA_HOME)/bin/nvcc $(ALL_NVCCFLAGS) -MMD -MP -c $< -o $@
+
+$B/libict.a: $(OBJECTS) $B/objects
+	@rm -f $@ && ar rcs $@ $(OBJECTS)
+
+$B/ict: $B/$(MAIN).o $B/libict.a
+	@echo "  ld  $@"
+	@$(CC) $(SANITIZE) -fopenmp $(LDFLAGS) $^ $(LDLIBS) -o $@
+	@$(if $(filter 1,$(STATIC)),scripts/bundle_libraries $@)
+
+$B/tests/%: $B/tests/%.c.o $B/libict.a
+	@mkdir -p $(@D)
+	@$(CC) $(SANITIZE) -fopenmp $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+-include $(shell find $B -name '*.d' 2>/dev/null)
+
+# ------------------------------------------------------------------------------------------------ tests and checks
+
+programs: $(PROGRAMS)
+
+test: build programs
+	@ICT=$B/ict scripts/run_tests "$(TESTS)" $(PROGRAMS) $(sort $(wildcard tests/cli/*.sh))
+
+lint:
+	@scripts/lint
+
+bench: build
+	@scripts/bench $(ARGS)
+
+# ------------------------------------------------------------------------------------------------ questions and answers
+
+ABLATIONS := $(patsubst ablations/%.yaml,%,$(sort $(wildcard ablations/*.yaml)))
+
+# The runs (those that are finished are skipped), then the table and the figure made of them.
+ablation-%: ablations/%.yaml build
+	./run $< --scale $(SCALE) $(ARGS)
+	./run table $*
+	./run figure $*
+
+ablations: build
+	@for name in $(ABLATIONS); do $(MAKE) ablation-$$name || exit; done
+
+tables: build
+	./run table all
+
+figures: build
+	./run figure all
+
+report: build
+	./run report
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make                 build the program (build/ict); installs missing libraries first"
+	@echo "make test            unit, gradient, golden, parity and command-line tests; TESTS=pattern for some"
+	@echo "make test SAN=1      the same under AddressSanitizer and UndefinedBehaviourSanitizer"
+	@echo "make lint            formatting, static analysis, include order, lengths of functions and files"
+	@echo "make bench           rate of a training step, beside PyTorch where it is installed"
+	@echo "make ablation-NAME   runs, table and figure of one question; SCALE=smoke|desk|hour|paper, ARGS=\"seed=0\""
+	@echo "make ablations       all of them: $(ABLATIONS)"
+	@echo "make tables figures report   answers from results/ict.db"
+	@echo "make clean           removes build/"
+	@echo
+	@echo "switches             CUDA=0|1  ONEDNN=0|1  SAN=1  DEBUG=1  STATIC=1 (portable folder)  ARCH=native"
