@@ -261,6 +261,7 @@ typedef struct BatchGather {
     DrawKey draw;
     Tensor y;               /* n x h x w x c, fp32 */
     int32_t *label;         /* n, or NULL */
+    Tensor one_hot;         /* n x classes fp32, the network's label input (1 at the label, else 0), or absent */
 } BatchGather;
 
 /* Draws the pair index of every sample and gathers both levels: teacher = level[i], student = level[i + 1]. */
