@@ -1,5 +1,6 @@
 /* Consistency training: every choice of the method, named as in the papers (Song et al. 2023, "CM"; Song & Dhariwal 2024,
- * "iCT"). */
+ * "iCT"). All arithmetic is in double; only the finished coefficients become floats.
+ */
 #ifndef ICT_CT_CT_H
 #define ICT_CT_CT_H
 
@@ -25,24 +26,26 @@ typedef struct CtConfig {
     TeacherSchedule teacher_schedule;
 } CtConfig;
 
-/* ---- schedule.c ---- */
-
-/* N(k) in points (so N - 1 pairs) at step k of K: iCT eq. 9 for the exponential curriculum, CM section 5 for the square root. */
+/* N(k) in points (so N - 1 pairs) at step k of K: iCT eq. 9 for the exponential curriculum, CM section 5 for the square
+ * root; constant, linear, square and cosine join the same end points (s0 + 1, s1 + 1) by curves of our own definition. */
 int ct_levels(const CtConfig *, int64_t k, int64_t K);
-/* Karras grid, ascending, i = 0 .. N-1 (CM eq. 5; iCT eq. 1). */
+/* The largest N of the whole run: room for tables. */
+int ct_levels_limit(const CtConfig *);
+/* Karras grid, ascending, i = 0 .. N-1 (CM eq. 5; iCT eq. 1); both ends are exact. */
 double ct_sigma(const CtConfig *, int i, int N);
-/* p(sigma_i) of the pair (i, i+1), i = 0 .. N-2, normalised (iCT section 3.5). */
-void ct_pair_probabilities(const CtConfig *, int N, double *p);
-/* lambda of the pair: 1, or 1 / (sigma_{i+1} - sigma_i) (iCT section 3.1). */
+/* p(sigma_i) of the pair (i, i+1), i = 0 .. N-2, normalised (iCT section 3.5). Returns the law's mass inside
+ * [sigma_min, sigma_max] before normalising (1 for the uniform law). */
+double ct_pair_probabilities(const CtConfig *, int N, double *p);
+/* lambda of the pair (i, i+1): 1, or 1 / (sigma_{i+1} - sigma_i) (iCT section 3.1). */
 double ct_weight(const CtConfig *, int i, int N);
-/* mu(k) (CM section 5, with the interval count N - 1 as the code has it). */
+/* mu(k) (CM section 5, with the interval count N - 1 as the code has it); 0 when teacher = stopgrad(student). */
 double ct_teacher_decay(const CtConfig *, int N);
 /* c of the pseudo-Huber distance for d-dimensional images (iCT section 3.3). */
 double ct_huber_c(const CtConfig *, int dimension);
 
 /* Coefficients at one sigma (CM appendix C); weight 0. */
 Level ct_level(const CtConfig *, double sigma);
-/* Host table for N levels; free with ct_table_free. */
+/* Host table for N levels; free with ct_table_free. The weight of pair (i, i+1) stands in level i+1, the student's. */
 LevelTable ct_table(const CtConfig *, int N);
 void ct_table_free(LevelTable *);
 
