@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "tests/unit/near.h"
+
 /* iCT, CIFAR-10. */
 static CtConfig ict(void) {
     return (CtConfig){.sigma_min = 0.002,
@@ -35,12 +37,6 @@ static CtConfig cm(int s1, double mu0) {
     ct.teacher_schedule = TEACHER_CT;
     return ct;
 }
-
-#define NEAR(value, expected, tolerance)                                                        \
-    do {                                                                                        \
-        const double v = (value), e = (expected);                                               \
-        if (!(fabs(v - e) <= (tolerance))) fail_msg("%s is %.9g, expected %.9g", #value, v, e); \
-    } while (0)
 
 static void exponential_stages_begin_at_multiples_of_K_prime(void **state) {
     (void)state;
