@@ -27,7 +27,7 @@ void text_append_bytes(Text *text, const void *bytes, size_t count) {
     text->text[text->length] = 0;
 }
 
-PRINTF_LIKE(2, 0) static void text_append_list(Text *text, const char *format, va_list arguments) {
+__attribute__((nonnull)) PRINTF_LIKE(2, 0) static void text_append_list(Text *text, const char *format, va_list arguments) {
     va_list again;
     va_copy(again, arguments);
     const int count = vsnprintf(NULL, 0, format, again);
