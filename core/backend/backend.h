@@ -137,6 +137,7 @@ typedef struct LinearForward {
 typedef struct LinearBackwardData {
     Tensor dy, dx[2], add[2];
     const void *weight;
+    int c[2]; /* channels of the two sources, also of one that is skipped */
     float dy_scale, add_scale[2];
 } LinearBackwardData;
 
@@ -174,7 +175,7 @@ typedef struct NormBackward {
     NormForward forward; /* as it was; y may be absent */
     Tensor dy, dx[2], add[2], dbias, dscale_shift;
     float dy_scale, add_scale[2];
-    float *dgamma, *dbeta;
+    float *dgamma, *dbeta; /* NULL: not wanted */
     bool accumulate;
     void *workspace;
 } NormBackward;

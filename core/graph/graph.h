@@ -1,13 +1,13 @@
 /* A network, recorded once as a list of fused ops and then run many times.
  *
- *   record   graph_conv(), graph_norm(), ... append one node each and return the Value (a tensor's number) they make;
- *   prepare  derives the backward order, finds out when every buffer is born and dies, lays all of them into one arena,
- *            and asks the backend for the plans of its convolutions;
- *   run      graph_forward() and graph_backward() walk the list.
+ *   record   graph_conv(), graph_norm(), ... append one node each and return the Value (a tensor's number)
+ * they make; prepare  derives the backward order, finds out when every buffer is born and dies, lays all of
+ * them into one arena, and asks the backend for the plans of its convolutions; run      graph_forward() and
+ * graph_backward() walk the list.
  *
- * There are two schedules over the same nodes and the same plans, hence with identical rounding: EVALUATE keeps nothing
- * (teacher, sampling), TRAIN keeps what the backward pass reads. A graph is recorded without a device, so that sizes,
- * parameters and FLOPs of any network can be asked for anywhere.
+ * There are two schedules over the same nodes and the same plans, hence with identical rounding: EVALUATE
+ * keeps nothing (teacher, sampling), TRAIN keeps what the backward pass reads. A graph is recorded without a
+ * device, so that sizes, parameters and FLOPs of any network can be asked for anywhere.
  */
 #ifndef ICT_GRAPH_GRAPH_H
 #define ICT_GRAPH_GRAPH_H
@@ -28,10 +28,12 @@ void graph_free(Graph *graph);
 
 /* ---- record ---- */
 
-/* Data that the caller binds before each run. `needs_gradient`: the backward pass computes its gradient too. */
+/* Data that the caller binds before each run. `needs_gradient`: the backward pass computes its gradient too.
+ */
 Value graph_input(Graph *, const char *name, DType dtype, int n, int h, int w, int c, bool needs_gradient);
 
-/* Names the value whose gradient the backward pass starts from, and that stays readable after graph_forward(). */
+/* Names the value whose gradient the backward pass starts from, and that stays readable after
+ * graph_forward(). */
 void graph_output(Graph *, Value);
 
 /* The following nodes' label in dumps and per-op tables ("enc.16x16_block0"). */
@@ -48,7 +50,7 @@ Value graph_conv(Graph *, Value x, ConvNode);
 typedef struct LinearNode {
     int c_out;
     ParamOffset weight, bias;
-    Value second;   /* the concatenation's second half, or NO_VALUE */
+    Value second; /* the concatenation's second half, or NO_VALUE */
     Value residual;
     float scale;
 } LinearNode;
@@ -67,9 +69,10 @@ Value graph_norm(Graph *, Value x, NormNode);
 Value graph_resample(Graph *, Value x, int tap_count, const float *taps, int pad, bool up);
 Value graph_attention(Graph *, Value qkv, int heads);
 Value graph_act(Graph *, Value x, Activation);
-Value graph_add(Graph *, Value a, Value b, float a_scale, float b_scale); /* b may be NO_VALUE */
+Value graph_add(Graph *, Value a, Value b, float a_scale, float b_scale);    /* b may be NO_VALUE */
 Value graph_pool(Graph *, Value x, PoolKind, int size, int stride, int pad); /* size 0: whole image */
-Value graph_noise_embed(Graph *, Value level, EmbeddingKind, ParamOffset frequency, int channels, float noise_scale);
+Value graph_noise_embed(Graph *, Value level, ParamOffset frequency, int channels,
+                        NoiseEmbed embed); /* kind, order, scale */
 
 /* ---- prepare ---- */
 
@@ -90,20 +93,21 @@ typedef enum GraphSchedule { GRAPH_EVALUATE, GRAPH_TRAIN } GraphSchedule;
 void graph_bind(Graph *, Value input, void *data);
 void graph_forward(Graph *, GraphSchedule, const GraphRun *);
 
-/* After a TRAIN forward, with the output's gradient written into graph_gradient(output). Parameter gradients go to the
- * flat array `gradients` (added when `accumulate`); NULL skips them (perceptual networks). */
+/* After a TRAIN forward, with the output's gradient written into graph_gradient(output). Parameter gradients
+ * go to the flat array `gradients` (added when `accumulate`); NULL skips them (perceptual networks). */
 void graph_backward(Graph *, const GraphRun *, float *gradients, bool accumulate);
 
-/* Where a value, or its gradient, lies. Outputs, inputs with a gradient, and while their schedule runs, everything. */
+/* Where a value, or its gradient, lies. Outputs, inputs with a gradient, and while their schedule runs,
+ * everything. */
 Tensor graph_value(const Graph *, GraphSchedule, Value);
 Tensor graph_gradient(const Graph *, Value);
 
 /* ---- ask ---- */
 
 typedef struct GraphCost {
-    double forward_flops, backward_flops;      /* multiply-adds count as two */
-    double forward_bytes, backward_bytes;      /* each input read once, each output written once */
-    size_t arena_bytes, naive_bytes;           /* planned, and one buffer a value and gradient */
+    double forward_flops, backward_flops; /* multiply-adds count as two */
+    double forward_bytes, backward_bytes; /* each input read once, each output written once */
+    size_t arena_bytes, naive_bytes;      /* planned, and one buffer a value and gradient */
     int nodes;
 } GraphCost;
 GraphCost graph_cost(const Graph *, GraphSchedule);
@@ -111,7 +115,8 @@ GraphCost graph_cost(const Graph *, GraphSchedule);
 /* The plan as text: one line a node with shapes, buffers, lifetimes. */
 void graph_dump(const Graph *, FILE *);
 
-/* Times every node of a forward and a backward pass, `repeats` times; one line per kind of op, then per node. */
+/* Times every node of a forward and a backward pass, `repeats` times; one line per kind of op, then per node.
+ */
 void graph_profile(Graph *, const GraphRun *, float *gradients, int repeats, FILE *);
 
 #endif

@@ -1,4 +1,5 @@
-/* The networks of the paper, described once, as a forward pass: EDM's SongUNet (NCSN++ and DDPM++) and DhariwalUNet (ADM). */
+/* The networks of the paper, described once, as a forward pass: EDM's SongUNet (NCSN++ and DDPM++) and
+ * DhariwalUNet (ADM). */
 #ifndef ICT_MODEL_UNET_H
 #define ICT_MODEL_UNET_H
 
@@ -11,22 +12,22 @@ typedef enum Encoder { ENCODER_STANDARD, ENCODER_RESIDUAL } Encoder;
 
 typedef struct ModelConfig {
     Architecture architecture;
-    int channels;                    /* base width */
-    int multipliers[MAX_LEVELS], levels; /* width of each resolution, in base widths */
-    int blocks;                      /* residual blocks a resolution */
+    int channels;                          /* base width */
+    int multipliers[MAX_LEVELS], levels;   /* width of each resolution, in base widths */
+    int blocks;                            /* residual blocks a resolution */
     int attention[MAX_LEVELS], attentions; /* resolutions with attention */
-    int head_channels;               /* channels a head; 0: a single head */
+    int head_channels;                     /* channels a head; 0: a single head */
     EmbeddingKind embedding;
-    float fourier_scale;             /* 16 in CM, 0.02 in iCT */
-    float noise_scale;               /* multiplies c_noise; 1000 in OpenAI's ADM */
+    float fourier_scale;                        /* 16 in CM, 0.02 in iCT */
+    float noise_scale;                          /* multiplies c_noise; 1000 in OpenAI's ADM */
     int noise_multiplier, embedding_multiplier; /* widths of noise embedding and of its MLP, in base widths */
     Encoder encoder;
-    int filter[4], filter_taps;      /* FIR taps, not normalised: [1,1] or [1,3,3,1] */
+    int filter[4], filter_taps; /* FIR taps, not normalised: [1,1] or [1,3,3,1] */
     float dropout;
-    int dropout_max_resolution;      /* 0: everywhere */
-    bool scale_shift;                /* adaptive group norm (ADM) */
-    int classes;                     /* 0: unconditional */
-    int augment_dim;                 /* EDM's augmentation labels; 0: none */
+    int dropout_max_resolution; /* 0: everywhere */
+    bool scale_shift;           /* adaptive group norm (ADM) */
+    int classes;                /* 0: unconditional */
+    int augment_dim;            /* EDM's augmentation labels; 0: none */
 } ModelConfig;
 
 typedef struct UNet {
@@ -38,6 +39,7 @@ typedef struct UNet {
 } UNet;
 
 /* Records the network for `n` images of `resolution`^2 x `channels`, declaring its parameters on the way. */
-UNet unet_record(const ModelConfig *, ParamSet *, Graph *, int n, int resolution, int image_channels, DType dtype);
+UNet unet_record(const ModelConfig *, ParamSet *, Graph *, int n, int resolution, int image_channels,
+                 DType dtype);
 
 #endif

@@ -1,0 +1,178 @@
+/* Recording: every function appends one node, works out the shape it makes, and returns its number. */
+#include "graph/internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+const NodeTraits node_traits[NODE_KINDS] = {
+    [NODE_CONV] = {"conv",
+                   {FLOW_ADDING, FLOW_NONE, FLOW_IDENTITY, FLOW_NONE},
+                   {true, false, false, false},
+                   false},
+    [NODE_LINEAR] = {"linear",
+                     {FLOW_ADDING, FLOW_ADDING, FLOW_IDENTITY, FLOW_NONE},
+                     {true, true, false, false},
+                     false},
+    [NODE_NORM] = {"norm",
+                   {FLOW_ADDING, FLOW_ADDING, FLOW_WRITING, FLOW_WRITING},
+                   {true, true, true, true},
+                   false},
+    [NODE_RESAMPLE] = {"resample", {FLOW_ADDING}, {false}, false},
+    [NODE_ATTENTION] = {"attention", {FLOW_WRITING}, {true}, false},
+    [NODE_ACT] = {"act", {FLOW_ADDING}, {true}, false},
+    [NODE_ADD] = {"add", {FLOW_IDENTITY, FLOW_IDENTITY}, {false}, false},
+    [NODE_POOL] = {"pool", {FLOW_ADDING}, {true}, true},
+    [NODE_EMBED] = {"embed", {FLOW_NONE}, {false}, false},
+};
+
+void *grow_list(void *items, int count, int *capacity, size_t item_size) {
+    if (count < *capacity) return items;
+    *capacity = *capacity ? 2 * *capacity : 64;
+    items = realloc(items, (size_t)*capacity * item_size);
+    CHECK(items, "out of memory");
+    return items;
+}
+
+Graph *graph_create(void) {
+    Graph *graph = calloc(1, sizeof *graph);
+    CHECK(graph, "out of memory");
+    graph->output = NO_VALUE;
+    return graph;
+}
+
+void graph_scope(Graph *graph, const char *name) {
+    snprintf(graph->scope, sizeof graph->scope, "%s", name);
+}
+
+static Value value_add(Graph *graph, Tensor shape, int producer, bool needs_gradient) {
+    CHECK(shape.n > 0 && shape.h > 0 && shape.w > 0 && shape.c > 0, "%s: empty tensor %dx%dx%dx%d",
+          graph->scope, shape.n, shape.h, shape.w, shape.c);
+    graph->values =
+        grow_list(graph->values, graph->value_count, &graph->value_capacity, sizeof *graph->values);
+    graph->values[graph->value_count] =
+        (ValueInfo){.shape = shape, .producer = producer, .needs_gradient = needs_gradient};
+    return graph->value_count++;
+}
+
+Value graph_input(Graph *graph, const char *name, DType dtype, int n, int h, int w, int c,
+                  bool needs_gradient) {
+    const Value value = value_add(graph, (Tensor){NULL, dtype, n, h, w, c}, -1, needs_gradient);
+    snprintf(graph->values[value].name, sizeof graph->values[value].name, "%s", name);
+    return value;
+}
+
+void graph_output(Graph *graph, Value value) {
+    CHECK(graph->output == NO_VALUE, "a graph has one output");
+    graph->output = value;
+    graph->values[value].is_output = true;
+}
+
+static Tensor shape_of(const Graph *graph, Value value) {
+    CHECK(value >= 0 && value < graph->value_count, "%s: no value %d", graph->scope, value);
+    return graph->values[value].shape;
+}
+
+/* Appends the node; its output needs a gradient when it has parameters or when any of its inputs needs one.
+ */
+static Value node_add(Graph *graph, Node node, Tensor shape, bool has_parameters) {
+    bool needs_gradient = has_parameters;
+    for (int i = 0; i < MAX_INPUTS; i++)
+        if (node.in[i] != NO_VALUE) needs_gradient |= graph->values[node.in[i]].needs_gradient;
+    memcpy(node.scope, graph->scope, sizeof node.scope);
+    node.out = value_add(graph, shape, graph->node_count, needs_gradient);
+    graph->nodes = grow_list(graph->nodes, graph->node_count, &graph->node_capacity, sizeof *graph->nodes);
+    graph->nodes[graph->node_count++] = node;
+    return node.out;
+}
+
+static void check_same_shape(const Graph *graph, Value value, Tensor shape) {
+    if (value == NO_VALUE) return;
+    const Tensor t = shape_of(graph, value);
+    CHECK(t.n == shape.n && t.h == shape.h && t.w == shape.w && t.c == shape.c,
+          "%s: shapes differ: %dx%dx%dx%d and %dx%dx%dx%d", graph->scope, t.n, t.h, t.w, t.c, shape.n,
+          shape.h, shape.w, shape.c);
+}
+
+Value graph_conv(Graph *graph, Value x, ConvNode conv) {
+    const Tensor in = shape_of(graph, x);
+    const ConvShape s = {in.n,          in.h,        in.w,       in.c,       conv.c_out, conv.kernel_h,
+                         conv.kernel_w, conv.stride, conv.pad_h, conv.pad_w, in.dtype};
+    const Tensor out = {NULL, in.dtype, in.n, conv_out_h(&s), conv_out_w(&s), conv.c_out};
+    check_same_shape(graph, conv.residual, out);
+    return node_add(graph,
+                    (Node){.kind = NODE_CONV, .in = {x, NO_VALUE, conv.residual, NO_VALUE}, .conv = conv},
+                    out, true);
+}
+
+Value graph_linear(Graph *graph, Value x, LinearNode linear) {
+    Tensor out = shape_of(graph, x);
+    out.c = linear.c_out;
+    check_same_shape(graph, linear.residual, out);
+    const Node node = {
+        .kind = NODE_LINEAR, .in = {x, linear.second, linear.residual, NO_VALUE}, .linear = linear};
+    return node_add(graph, node, out, true);
+}
+
+Value graph_norm(Graph *graph, Value x, NormNode norm) {
+    Tensor out = shape_of(graph, x);
+    if (norm.second != NO_VALUE) out.c += shape_of(graph, norm.second).c;
+    CHECK(out.c % norm.groups == 0, "%s: %d groups do not divide %d channels", graph->scope, norm.groups,
+          out.c);
+    check_same_shape(graph, norm.bias, (Tensor){.n = out.n, .h = 1, .w = 1, .c = out.c});
+    check_same_shape(graph, norm.scale_shift, (Tensor){.n = out.n, .h = 1, .w = 1, .c = 2 * out.c});
+    const Node node = {.kind = NODE_NORM,
+                       .in = {x, norm.second, norm.bias, norm.scale_shift},
+                       .norm = norm,
+                       .dropout_layer = graph->dropout_layers};
+    if (norm.dropout > 0) graph->dropout_layers++;
+    return node_add(graph, node, out, true);
+}
+
+Value graph_resample(Graph *graph, Value x, int tap_count, const float *taps, int pad, bool up) {
+    Tensor out = shape_of(graph, x);
+    Node node = {.kind = NODE_RESAMPLE,
+                 .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
+                 .resample = {.tap_count = tap_count, .pad = pad, .up = up}};
+    CHECK(tap_count <= 8, "%s: %d taps, at most 8", graph->scope, tap_count);
+    memcpy(node.resample.taps, taps, (size_t)tap_count * sizeof *taps);
+    out.h = up ? (out.h - 1) * 2 - 2 * pad + tap_count : (out.h + 2 * pad - tap_count) / 2 + 1;
+    out.w = up ? (out.w - 1) * 2 - 2 * pad + tap_count : (out.w + 2 * pad - tap_count) / 2 + 1;
+    return node_add(graph, node, out, false);
+}
+
+Value graph_attention(Graph *graph, Value qkv, int heads) {
+    Tensor out = shape_of(graph, qkv);
+    CHECK(out.c % (3 * heads) == 0, "%s: %d channels are not 3 x %d heads", graph->scope, out.c, heads);
+    out.c /= 3;
+    const Node node = {.kind = NODE_ATTENTION, .in = {qkv, NO_VALUE, NO_VALUE, NO_VALUE}, .heads = heads};
+    return node_add(graph, node, out, false);
+}
+
+Value graph_act(Graph *graph, Value x, Activation activation) {
+    const Node node = {.kind = NODE_ACT, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}, .activation = activation};
+    return node_add(graph, node, shape_of(graph, x), false);
+}
+
+Value graph_add(Graph *graph, Value a, Value b, float a_scale, float b_scale) {
+    const Node node = {.kind = NODE_ADD, .in = {a, b, NO_VALUE, NO_VALUE}, .add_scale = {a_scale, b_scale}};
+    check_same_shape(graph, b, shape_of(graph, a));
+    return node_add(graph, node, shape_of(graph, a), false);
+}
+
+Value graph_pool(Graph *graph, Value x, PoolKind kind, int size, int stride, int pad) {
+    Tensor out = shape_of(graph, x);
+    out.h = size ? (out.h + 2 * pad - size) / stride + 1 : 1;
+    out.w = size ? (out.w + 2 * pad - size) / stride + 1 : 1;
+    const Node node = {.kind = NODE_POOL,
+                       .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
+                       .pool = {.kind = kind, .size = size, .stride = stride, .pad = pad}};
+    return node_add(graph, node, out, false);
+}
+
+Value graph_noise_embed(Graph *graph, Value level, ParamOffset frequency, int channels, NoiseEmbed embed) {
+    const Tensor in = shape_of(graph, level);
+    const Node node = {.kind = NODE_EMBED,
+                       .in = {level, NO_VALUE, NO_VALUE, NO_VALUE},
+                       .frequency = frequency,
+                       .embed = embed};
+    return node_add(graph, node, (Tensor){NULL, DTYPE_F32, in.n, 1, 1, channels}, false);
+}

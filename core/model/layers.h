@@ -1,0 +1,56 @@
+/* What SongUNet and DhariwalUNet are made of: convolutions, linear layers, group norms and EDM's residual
+ * block, each declaring its parameters under EDM's names and recording its ops. */
+#ifndef ICT_MODEL_LAYERS_H
+#define ICT_MODEL_LAYERS_H
+
+#include "model/unet.h"
+
+/* How a layer's weight (and bias, when bias_scale is not 0) begins. */
+typedef struct LayerInit {
+    ParamInit rule;
+    float scale, bias_scale;
+} LayerInit;
+
+/* What all blocks of one network share. */
+typedef struct Builder {
+    ParamSet *params;
+    Graph *graph;
+    const ModelConfig *config;
+    Value embedding;
+    LayerInit init, init_zero, init_attention;
+    float epsilon, skip_scale;
+    bool project_resampled_skip; /* a resampling block has a 1x1 shortcut even when its width stays (SongUNet)
+                                  */
+    float taps[4];
+    int tap_count;
+} Builder;
+
+/* A feature map, in two halves where a concatenation is meant but never made. */
+typedef struct Feature {
+    Value value, second; /* second: NO_VALUE */
+    int channels, second_channels, resolution;
+} Feature;
+static inline int feature_width(Feature f) {
+    return f.channels + f.second_channels;
+}
+
+typedef enum Resampling { RESAMPLING_NONE, RESAMPLING_UP, RESAMPLING_DOWN } Resampling;
+
+typedef struct BlockSpec {
+    int c_out;
+    bool attention;
+    Resampling resampling;
+} BlockSpec;
+
+Builder builder_create(const ModelConfig *, ParamSet *, Graph *);
+
+/* `name` is EDM's module name: parameters are <name>.weight and <name>.bias. */
+Value layer_linear(Builder *, const char *name, Value x, int c_in, int c_out, LayerInit, bool bias,
+                   Value residual);
+Value layer_conv(Builder *, const char *name, Value x, int c_in, int c_out, int pad, LayerInit,
+                 Value residual, float scale);
+Value layer_norm(Builder *, const char *name, Feature x, Activation);
+Value layer_resample(Builder *, Value x, Resampling, int pad);
+Feature layer_block(Builder *, const char *name, Feature x, BlockSpec);
+
+#endif
