@@ -39,7 +39,7 @@ ifneq ($(shell scripts/setup 1>&2 && echo yes),yes)
 $(error libraries are missing; see the message of scripts/setup above)
 endif
 endif
-LIBRARIES := yaml-0.1 sqlite3 zlib libpng libjpeg libzip libcjson libmd lapacke openblas
+LIBRARIES := yaml-0.1 sqlite3 zlib libpng libjpeg libzip libcjson libmd $(shell pkg-config --exists lapacke && echo lapacke) openblas
 LIB_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES))
 endif
 
@@ -47,9 +47,10 @@ endif
 found = $(shell for header in $(1); do echo "$(hash)include <$$header>"; done | $(CC) $(CPPFLAGS) $(2) -fsyntax-only -xc - 2>/dev/null && echo yes)
 
 ifneq ($(COMPILING),)
+DNNL_ARCHIVE := $(wildcard $(addsuffix /libdnnl.a,/usr/lib /usr/lib/x86_64-linux-gnu /usr/local/lib $(CONDA_PREFIX)/lib))
 ifeq ($(ONEDNN),auto)
 ifeq ($(STATIC),1)
-override ONEDNN := $(if $(wildcard $(addsuffix /libdnnl.a,/usr/lib /usr/lib/x86_64-linux-gnu /usr/local/lib $(CONDA_PREFIX)/lib)),1,0)
+override ONEDNN := $(if $(DNNL_ARCHIVE),1,0)
 else
 override ONEDNN := $(if $(call found,oneapi/dnnl/dnnl.h),1,0)
 endif
@@ -90,13 +91,14 @@ ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo -Icore -I. $(DEFINES) -Xcompiler "-fop
 	-gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
 
 # STATIC=1: everything that exists as an archive is linked in; what Debian has only as a shared library (libzip, cJSON) is
-# copied, with what it needs itself, into lib/ beside the program, which looks there first. The folder then runs on any
-# machine with glibc and libgomp.
+# copied, with what it needs itself, into lib/ beside the program, which looks there first (rpath, not runpath, because only
+# that holds for the libraries' own libraries). The folder then runs on any machine with glibc and libgomp. oneDNN is left
+# out unless asked for or an archive: the CPU is not what such a program is carried elsewhere for.
 ifneq ($(COMPILING),)
 ifeq ($(STATIC),1)
 LDLIBS := -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
-	$(if $(filter 1,$(ONEDNN)),-ldnnl -lstdc++) -Wl,-Bdynamic -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
-	-Wl,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
+	-Wl,-Bdynamic $(if $(filter 1,$(ONEDNN)),$(or $(DNNL_ARCHIVE),-ldnnl) -lstdc++) -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
+	-Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
 else
 LDLIBS := $(shell pkg-config --libs $(LIBRARIES)) $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
 endif
