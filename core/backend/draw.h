@@ -1,0 +1,37 @@
+/* What the images of a training step draw: the key of each draw, and the two decisions made from integers.
+ * Every device includes this file, because equal draws are what makes a run on one comparable with a run on
+ * another. Compiled by gcc and nvcc alike.
+ */
+#ifndef ICT_BACKEND_DRAW_H
+#define ICT_BACKEND_DRAW_H
+
+#include "backend/backend.h"
+#include "backend/order.h"
+
+/* Key of image `image` of the micro-batch: its sample number is its place in the global batch. */
+PHILOX_FUNCTION RandomKey draw_key(const DrawKey *draw, uint32_t stream, uint32_t image) {
+    const RandomKey key = {draw->seed, stream, draw->row->step, draw->first_sample + image};
+    return key;
+}
+
+/* Whether the image is mirrored: the top bit of its first word. */
+PHILOX_FUNCTION bool draw_flip(const DrawKey *draw, uint32_t image) {
+    return random_block(draw_key(draw, STREAM_FLIP, image), 0).x[0] >> 31;
+}
+
+/* Index of the image's noise level pair (0 .. N-2): the first i with u <= threshold[i]. The last pair takes
+ * what is left, whatever rounding made of the last threshold. */
+PHILOX_FUNCTION int32_t draw_pair(const DrawKey *draw, const LevelTable *table, uint32_t image) {
+    const uint32_t u = random_block(draw_key(draw, STREAM_LEVEL, image), 0).x[0];
+    int32_t low = 0, high = table->levels - 2;
+    while (low < high) {
+        const int32_t middle = (low + high) / 2;
+        if (u <= table->threshold[middle])
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+#endif
