@@ -1,0 +1,33 @@
+/* A judge network at work: prepared for a batch size, with its weights on the device and a hash that names
+ * it. */
+#ifndef ICT_EVAL_JUDGE_H
+#define ICT_EVAL_JUDGE_H
+
+#include "base/hash.h"
+#include "model/classifier.h"
+#include "train/dataset.h"
+
+typedef struct Judge {
+    Device *device;
+    Graph *graph;
+    ParamSet params;
+    JudgeNet net;
+    float *weights; /* device */
+    float *input;   /* device: one batch of images */
+    int n, height, width, channels;
+    Hash hash; /* of the kind, the shapes and the weights */
+} Judge;
+
+/* The random feature network: weights from a fixed seed, so that everybody's is the same. */
+Judge *judge_random(const Dataset *like, Device *);
+
+/* A classifier of the data set, trained for a fixed number of steps on all but its last tenth, or read from
+ * the file that an earlier training left in `cache_folder`. `accuracy` is that of the held-out tenth. */
+Judge *judge_classifier(const Dataset *, Device *, const char *cache_folder, double *accuracy, Error *);
+
+void judge_close(Judge *);
+
+/* Outputs (count x net.dimension, host) of `count` images given as bytes. */
+void judge_run(Judge *, const uint8_t *images, int count, float *outputs);
+
+#endif
