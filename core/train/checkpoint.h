@@ -1,44 +1,51 @@
 /* Checkpoints: safetensors with EDM's parameter names (`model.*`, `teacher.*`, `ema:0.05.*`, `optim.momentum.*`,
- * `optim.variance.*`) and the run's facts in the metadata. Written to a temporary file, fsynced and renamed; a damaged one
- * is named and the one before it is used. */
+ * `optim.variance.*`, convolutions OIHW) and the run's facts in the metadata. Nothing of a random number generator is in
+ * there: draws are functions of seed and step. Written to a temporary file, fsynced and renamed; a damaged one is named and
+ * the one before it is used. */
 #ifndef ICT_TRAIN_CHECKPOINT_H
 #define ICT_TRAIN_CHECKPOINT_H
 
-#include "base/error.h"
 #include "model/param.h"
-#include <stdint.h>
+#include "train/meter.h"
+#include "train/optimiser.h"
+#include "train/safetensors.h"
 
-/* ---- safetensors ---- */
+/* ---- parameters of any file ---- */
 
-typedef struct SafeTensor {
-    char name[160];
-    char dtype[8]; /* "F32", "F16", "BF16", "I64", ... */
-    int rank;
-    int64_t shape[8];
-    const void *data;
-    size_t bytes;
-} SafeTensor;
-
-typedef struct SafeTensors {
-    SafeTensor *tensors;
-    int count;
-    char **metadata; /* key, value, key, value, ... */
-    int metadata_count; /* pairs */
-    void *storage;
-} SafeTensors;
-
-/* Every offset, shape and size is checked against the file. */
-bool safetensors_open(const char *path, SafeTensors *, Error *);
-const SafeTensor *safetensors_find(const SafeTensors *, const char *name);
-const char *safetensors_metadata(const SafeTensors *, const char *key);
-void safetensors_close(SafeTensors *);
-bool safetensors_write(const char *path, const SafeTensor *tensors, int count, const char *const *metadata, int pairs,
-                       Error *);
-
-/* ---- parameters ---- */
-
-/* Reads all parameters named prefix + name into the flat host array. Missing and misshapen ones are named, all at once;
- * EDM's `resample_filter` buffers are ignored. An empty prefix also tries "model.". */
+/* Reads all parameters named prefix + name into the flat host array. Missing, misshapen and unknown ones are named, all at
+ * once; EDM's `resample_filter` buffers are ignored. An empty prefix also tries "model.". Parameters that files do not hold
+ * (Param.in_file false) keep their values: call param_initialise first. */
 bool weights_load(const SafeTensors *, const ParamSet *, const char *prefix, float *values, Error *);
+
+/* ---- checkpoints of a run ---- */
+
+typedef struct CheckpointFacts {
+    int64_t step, images;
+    int N;
+    uint64_t seed;
+    int batch;
+    char config_hash[65], data_hash[65]; /* "" when unknown */
+    Meter meter;                         /* of the tick in progress */
+} CheckpointFacts;
+
+/* What a checkpoint stores: the parameter list, the arrays, and how the EMAs are called. */
+typedef struct CheckpointState {
+    const ParamSet *params;
+    Optimiser *optimiser;
+    const OptimiserConfig *config;
+} CheckpointState;
+
+/* <folder>/checkpoint-<step>.safetensors; the path is also left in `path`. */
+bool checkpoint_write(const char *folder, const CheckpointState *, const CheckpointFacts *, char path[1024], Error *);
+
+/* Fills arrays and facts. Its content must be intact and its seed, batch and hashes those in `facts` ("" fits all). */
+bool checkpoint_read(const char *path, const CheckpointState *, CheckpointFacts *facts, Error *);
+
+/* The newest intact checkpoint in the folder; damaged ones are logged by name and passed over. False: there is none. */
+bool checkpoint_newest(const char *folder, char path[1024]);
+
+/* Keeps `keep` checkpoints: of step `newest` and those before it. Later ones go too: they are damaged, or the run would have
+ * gone on from them. So does what interrupted writes left. */
+void checkpoint_prune(const char *folder, int64_t newest, int keep);
 
 #endif
