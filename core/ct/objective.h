@@ -10,38 +10,45 @@
 typedef struct Network {
     Graph *graph;
     Value input, level, label, augment, output; /* label, augment: NO_VALUE when absent */
+    DType dtype;                                /* of the input */
     int n, h, w, c;                             /* images it takes at a time */
-    int classes;
+    int classes, augment_dim;                   /* widths of label and augment */
 } Network;
 
-/* Images a device can draw batches from. */
+/* Images to draw batches from, in device memory. `labels` may be NULL for a network without classes. */
 typedef struct ImageSource {
-    const uint8_t *images;
-    const int32_t *labels;
+    const uint8_t *images; /* count x h x w x c */
+    const int32_t *labels; /* count */
     uint32_t count;
     bool flip;
 } ImageSource;
 
 typedef struct Objective Objective;
 
+/* The network must be prepared for TRAIN; its n divides `batch`, the global batch. Graph and source are borrowed. */
 Objective *objective_create(const CtConfig *, const Network *, ImageSource, Device *, uint32_t batch, uint64_t seed);
 void objective_free(Objective *);
 
-/* Uploads the table of the current N. */
+/* Uploads the table of the current N, at most ct_levels_limit() levels. */
 void objective_set_levels(Objective *, const LevelTable *host);
 
 typedef struct ObjectiveRun {
     const StepRow *row;             /* device memory */
     const float *student, *teacher; /* flat fp32 parameters; the same pointer without a teacher EMA */
     const void *student_cast, *teacher_cast;
-    float *gradients;
+    float *gradients;               /* of the mean loss over the global batch, times gradient_scale */
     uint32_t first_sample;          /* place of this micro-batch in the global batch */
     bool accumulate;
     float gradient_scale;
 } ObjectiveRun;
 void objective_run(Objective *, const ObjectiveRun *);
 
-/* Of the last run, copied to the host: per sample the weighted loss, the residual's norm and the student's level. */
-void objective_read(Objective *, float *loss, float *residual, Level *student);
+/* What the micro-batches of a step leave behind, in device memory: for each place of the global batch the weighted loss,
+ * the norm of f_student - f_teacher, and i of the pair (sigma_i, sigma_{i+1}) it was measured on. */
+typedef struct ObjectiveRecord {
+    const float *loss, *residual;
+    const int32_t *pair;
+} ObjectiveRecord;
+ObjectiveRecord objective_record(const Objective *);
 
 #endif

@@ -6,7 +6,7 @@
 
 typedef struct SamplerConfig {
     int nfe;             /* function evaluations: 1, 2, ... */
-    double sigmas[16];   /* intermediate levels, decreasing, nfe - 1 of them */
+    double sigmas[16];   /* intermediate levels tau, decreasing, nfe - 1 of them */
 } SamplerConfig;
 
 typedef struct Sampler Sampler;
@@ -15,12 +15,12 @@ typedef struct Sampler Sampler;
 Sampler *sampler_create(const CtConfig *, const Network *, Device *);
 void sampler_free(Sampler *);
 
-/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped, into host memory. `labels` may be
- * NULL. */
+/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped, into host memory. `labels`
+ * (count of them) may be NULL for a network without classes. master, cast: flat parameters in device memory. */
 void sampler_draw(Sampler *, const SamplerConfig *, const float *master, const void *cast, uint32_t first, int count,
                   const int32_t *labels, float *images);
 
-/* f(x, sigma) (or the bare F with `raw`, where x is taken as the network's input) on given host arrays, NHWC. */
+/* f(x, sigma) on given host arrays, NHWC; with `raw` the bare network F(x, c_noise(sigma)), x taken as its input. sigma > 0. */
 void sampler_apply(Sampler *, const float *master, const void *cast, const float *x, const float *sigma,
                    const int32_t *labels, int count, bool raw, float *out);
 

@@ -1,4 +1,9 @@
-/* The training loop. It knows nothing above it: whoever wants to record, evaluate or stop fills TrainHooks. */
+/* The training loop. It knows nothing above it: whoever wants to record, evaluate or stop fills TrainHooks.
+ *
+ * A run that was stopped or killed at any moment and opened again ends with the same weights and the same rows of metrics,
+ * to the last bit, as one that was never interrupted (same kind of device and number of threads): all draws are functions of
+ * seed and step, and a checkpoint holds everything else. Rows past the last checkpoint are reported again.
+ */
 #ifndef ICT_TRAIN_TRAINER_H
 #define ICT_TRAIN_TRAINER_H
 
@@ -7,18 +12,20 @@
 #include "ct/sampler.h"
 #include "model/unet.h"
 #include "train/dataset.h"
+#include "train/meter.h"
 #include "train/optimiser.h"
 
 typedef struct TrainConfig {
     int64_t steps;             /* K */
-    int batch, micro_batch;    /* micro_batch 0: chosen by the trainer; does not change the numbers beyond rounding */
+    int batch, micro_batch;    /* micro_batch divides batch; 0: chosen by the trainer; changes the numbers by rounding only */
     OptimiserConfig optimiser;
     int tick_steps;            /* steps between two rows of metrics */
     int checkpoint_steps;      /* 0: only at evaluations and at the end */
-    double evaluate_at[16];    /* shares of the run, ascending */
+    double evaluate_at[16];    /* shares of the run, ascending; 0: before the first step, 1: after the last */
     int evaluations;
 } TrainConfig;
 
+/* Everything pointed to must outlive the trainer. */
 typedef struct TrainSetup {
     const ModelConfig *model;
     const CtConfig *ct;
@@ -27,21 +34,28 @@ typedef struct TrainSetup {
     bool flip;
     Device *device;
     uint64_t seed;
-    const char *folder; /* checkpoints go to <folder>/checkpoint-<step>.safetensors */
+    const char *folder;      /* checkpoints go to <folder>/checkpoint-<step>.safetensors */
+    const char *config_hash; /* stored in checkpoints, which are refused when it differs; may be NULL */
+    const char *name;        /* of the run, for messages of fatal errors ("run 1f3a9c02"); may be NULL */
 } TrainSetup;
 
-/* One row of metrics, means over the steps since the last tick. */
+/* One row of metrics over the steps since the last one. */
 typedef struct Tick {
-    int64_t step, images;
-    int N;
-    double loss, gradient_norm, residual, images_per_second, seconds;
-    double update_norm_mean, update_norm_variance; /* over all steps since the last tick */
-    double loss_by_sigma[8], residual_by_sigma[8]; /* eight equal bins of ln sigma over [sigma_min, sigma_max]; NaN: empty */
-    uint64_t non_finite;
+    int64_t step, images;                      /* done since the run began */
+    int N;                                     /* of the last step */
+    double loss, gradient_norm, residual;      /* means; residual = norm of f_student - f_teacher of an image */
+    double images_per_second, seconds;         /* training alone, without checkpoints and evaluations */
+    double update_norm_mean, update_norm_variance; /* over the steps; the variance divides by their number */
+    double loss_by_sigma[SIGMA_BINS], residual_by_sigma[SIGMA_BINS]; /* means in equal parts of [ln sigma_min,
+                                                  ln sigma_max], by the student's sigma; NaN: no image fell into it */
+    uint64_t non_finite;                       /* gradient elements that made the optimiser skip a step */
 } Tick;
 
 typedef struct Trainer Trainer;
 
+/* Hooks may be NULL; those that return false end the run with TRAIN_FAILED and their error. `on_evaluation` follows the
+ * checkpoint of its step, and is called again when a run is resumed at exactly that step: it may skip what it already has.
+ * `should_stop` is asked before every step; once true it must stay true. */
 typedef struct TrainHooks {
     void *context;
     bool (*on_tick)(void *context, const Tick *, Error *);
@@ -50,16 +64,20 @@ typedef struct TrainHooks {
     bool (*should_stop)(void *context);
 } TrainHooks;
 
+/* DONE: K steps. STOPPED: asked to, state saved. DIVERGED: something is not finite; the error names the step and what.
+ * FAILED: a checkpoint could not be written, or a hook failed. */
 typedef enum TrainEnd { TRAIN_DONE, TRAIN_STOPPED, TRAIN_DIVERGED, TRAIN_FAILED } TrainEnd;
 
-/* Opens at the newest sound checkpoint in the folder, or at step 0. */
+/* Opens at the newest sound checkpoint in the folder, or at step 0. NULL and an error when configuration and data do not fit
+ * together, or the checkpoint is another run's. */
 Trainer *trainer_open(const TrainSetup *, Error *);
 void trainer_close(Trainer *);
-int64_t trainer_step(const Trainer *);
-int64_t trainer_parameters(const Trainer *);
+int64_t trainer_step(const Trainer *);       /* steps done */
+int64_t trainer_parameters(const Trainer *); /* trained parameters */
 TrainEnd trainer_run(Trainer *, const TrainHooks *, Error *);
 
-/* For evaluations: draws samples with the named weights ("raw", "ema:0.05", ...), as fp32 NHWC host images. */
+/* For evaluations: draws samples with the named weights ("raw", "ema:0.05", ...), as fp32 NHWC host images, through the
+ * training network itself. */
 bool trainer_sample(Trainer *, const char *weights, const SamplerConfig *, uint32_t first_seed, int count,
                     const int32_t *labels, float *images, Error *);
 

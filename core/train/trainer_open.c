@@ -1,0 +1,168 @@
+/* Putting a Trainer together, taking it apart, and drawing samples with it. */
+#include "train/trainer_state.h"
+
+#include "base/log.h"
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------ do the parts
+ * fit? */
+
+static bool setup_check(const TrainSetup *s, Error *error) {
+    const Dataset *data = s->data;
+    const TrainConfig *train = s->train;
+    if (data->width != data->height) {
+        return error_set(error, "data set %s: images of %d x %d; the network needs squares", data->name,
+                         data->width, data->height);
+    }
+    if (s->model->classes && (!data->labels || data->classes > s->model->classes)) {
+        return error_set(error, "data set %s has %d classes, the network (model.classes) %d", data->name,
+                         data->labels ? data->classes : 0, s->model->classes);
+    }
+    if (train->steps < 1 || train->batch < 1 || train->micro_batch < 0 ||
+        (train->micro_batch && train->batch % train->micro_batch)) {
+        return error_set(error,
+                         "%" PRId64
+                         " steps of %d images in micro-batches of %d: a micro-batch must divide the "
+                         "batch (train.micro_batch: 0 lets the trainer choose)",
+                         train->steps, train->batch, train->micro_batch);
+    }
+    return true;
+}
+
+static int micro_batch_choose(const TrainConfig *train) {
+    if (train->micro_batch) return train->micro_batch;
+    int micro = train->batch < 16 ? train->batch : 16;
+    while (train->batch % micro) micro--;
+    return micro;
+}
+
+/* ------------------------------------------------------------------------------------------ opening */
+
+/* The CPU reads the data where they are, in the page cache; other devices get a copy. */
+static ImageSource source_make(Trainer *t) {
+    const Dataset *data = t->setup.data;
+    Device *device = t->setup.device;
+    ImageSource source = {data->images, data->labels, (uint32_t)data->count, t->setup.flip};
+    if (strcmp(device->kind, "cpu") == 0) return source;
+    const size_t bytes =
+        (size_t)data->count * (size_t)data->height * (size_t)data->width * (size_t)data->channels;
+    t->images = device->allocate(device, bytes);
+    device->copy(device, t->images, data->images, bytes, COPY_TO_DEVICE);
+    source.images = t->images;
+    if (!data->labels) return source;
+    t->labels = device->allocate(device, (size_t)data->count * sizeof(int32_t));
+    device->copy(device, t->labels, data->labels, (size_t)data->count * sizeof(int32_t), COPY_TO_DEVICE);
+    source.labels = t->labels;
+    return source;
+}
+
+static void weights_initialise(Trainer *t) {
+    float *values = malloc((size_t)t->params.total * sizeof(float));
+    CHECK(values, "out of memory for %" PRId64 " parameters", t->params.total);
+    param_initialise(&t->params, t->setup.seed, values);
+    optimiser_set_weights(&t->optimiser, values);
+    t->setup.device->synchronise(t->setup.device);
+    free(values);
+}
+
+static bool checkpoint_resume(Trainer *t, Error *error) {
+    const TrainSetup *setup = &t->setup;
+    char path[1024];
+    if (!checkpoint_newest(setup->folder, path)) return true;
+    CheckpointFacts facts = {.seed = setup->seed, .batch = setup->train->batch};
+    snprintf(facts.config_hash, sizeof facts.config_hash, "%s", setup->config_hash ? setup->config_hash : "");
+    snprintf(facts.data_hash, sizeof facts.data_hash, "%s", setup->data->hash.hex);
+    const CheckpointState state = {&t->params, &t->optimiser, &setup->train->optimiser};
+    if (!checkpoint_read(path, &state, &facts, error)) return false;
+    if (facts.step > setup->train->steps) {
+        return error_set(error,
+                         "%s: it stands after step %" PRId64 ", beyond the %" PRId64 " steps of this run",
+                         path, facts.step, setup->train->steps);
+    }
+    t->step = t->saved = facts.step;
+    t->meter = facts.meter;
+    log_info("resumed from %s", path);
+    return true;
+}
+
+static void parts_create(Trainer *t) {
+    const TrainSetup *s = &t->setup;
+    const int micro = micro_batch_choose(s->train);
+    t->network =
+        network_create(s->model, &t->params, s->device, micro, s->data->height, s->data->channels, true);
+    t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, s->ct->teacher_ema != 0);
+    t->objective =
+        objective_create(s->ct, &t->network, source_make(t), s->device, (uint32_t)s->train->batch, s->seed);
+    t->bin_of_pair = calloc((size_t)ct_levels_limit(s->ct), sizeof(int));
+    CHECK(t->bin_of_pair, "out of memory");
+    window_create(t);
+    weights_initialise(t);
+}
+
+Trainer *trainer_open(const TrainSetup *setup, Error *error) {
+    if (!setup_check(setup, error)) return NULL;
+    Trainer *t = calloc(1, sizeof *t);
+    CHECK(t, "out of memory");
+    t->setup = *setup;
+    t->saved = -1;
+    parts_create(t);
+    if (checkpoint_resume(t, error)) return t;
+    trainer_close(t);
+    return NULL;
+}
+
+void trainer_close(Trainer *t) {
+    if (!t) return;
+    Device *device = t->setup.device;
+    sampler_free(t->sampler);
+    objective_free(t->objective);
+    optimiser_free(&t->optimiser);
+    network_free(&t->network);
+    window_free(t);
+    if (t->images) device->release(device, t->images);
+    if (t->labels) device->release(device, t->labels);
+    param_free(&t->params);
+    free(t->bin_of_pair);
+    free(t);
+}
+
+int64_t trainer_step(const Trainer *t) {
+    return t->step;
+}
+
+int64_t trainer_parameters(const Trainer *t) {
+    return param_count(&t->params);
+}
+
+/* ------------------------------------------------------------------------------------------ sampling */
+
+/* Device memory of the named weights; NULL and an error that lists the names. */
+static const float *weights_named(const Trainer *t, const char *name, Error *error) {
+    const OptimiserConfig *config = &t->setup.train->optimiser;
+    if (strcmp(name, "raw") == 0) return t->optimiser.weight;
+    Text names = {0};
+    for (int i = 0; i < config->emas; i++) {
+        char ema[32];
+        if (strcmp(name, ema_name(config, i, ema)) == 0) {
+            text_free(&names);
+            return t->optimiser.ema[i];
+        }
+        text_append(&names, ", %s", ema);
+    }
+    error_set(error, "the run has no weights \"%s\"; it has raw%s", name, text_view(&names));
+    text_free(&names);
+    return NULL;
+}
+
+bool trainer_sample(Trainer *t, const char *weights, const SamplerConfig *config, uint32_t first_seed,
+                    int count, const int32_t *labels, float *images, Error *error) {
+    const float *values = weights_named(t, weights, error);
+    if (!values) return false;
+    if (!t->sampler) t->sampler = sampler_create(t->setup.ct, &t->network, t->setup.device);
+    sampler_draw(t->sampler, config, values, values, first_seed, count, labels, images);
+    return true;
+}
