@@ -6,7 +6,7 @@ respect to every parameter. tests/unit/test_network.c reads them; run this again
 
 In a file: model.* and grad.* by parameter; input, c_noise, label, augment -> F, dF (with dropout, if the network has it);
 x, sigma, label -> f (as in sampling: no dropout, augmentation labels zero). Images are n c h w. The levels are the two ends of
-the paper's range and one in between.
+the paper's range and one in between. The metadata has the configuration and what the dropout masks were drawn with.
 """
 import argparse
 import pathlib
@@ -14,30 +14,31 @@ import pathlib
 import numpy as np
 import torch
 
-from reference import Config, UNet, coefficients, consistency, no_dropout, parameter_count, randomise, write_safetensors
+from reference import (Config, UNet, coefficients, config_to_lines, consistency, no_dropout, parameter_count, randomise,
+                       write_safetensors)
 
 SIGMAS = [0.002, 0.3, 80.0]
 
 NETWORKS = {
     # NCSN++ with attention on one resolution.
-    "ncsnpp": Config(resolution=16, channels=8, multipliers=(1, 2), blocks=1, attention=(8,), fourier_scale=0.02,
-                     embedding_multiplier=2),
+    "ncsnpp": Config(resolution=16, channels=8, channel_mult=(1, 2), blocks=1, attention=(8,), fourier_scale=0.02,
+                     embedding_mult=2),
     # DDPM++ with labels and augmentation labels, attention at the top, several blocks.
-    "ddpmpp": Config(resolution=8, channels=8, multipliers=(1, 1), blocks=2, attention=(8,), embedding="positional",
-                     noise_multiplier=1, embedding_multiplier=2, encoder="standard", filter=(1, 1), classes=10, augment_dim=9),
+    "ddpmpp": Config(resolution=8, channels=8, channel_mult=(1, 1), blocks=2, attention=(8,), embedding="positional",
+                     noise_mult=1, embedding_mult=2, encoder="standard", filter=(1, 1), classes=10, augment_dim=9),
     # Widths that no vector register divides, norm groups of four across the seam of 6 + 6 channels, grey images, three levels.
-    "seams": Config(resolution=8, image_channels=1, channels=6, multipliers=(1, 1, 1), blocks=2, attention=(), fourier_scale=16.0,
-                    embedding_multiplier=2),
+    "seams": Config(resolution=8, image_channels=1, channels=6, channel_mult=(1, 1, 1), blocks=2, attention=(), fourier_scale=16.0,
+                    embedding_mult=2),
     # ADM with two heads on one resolution and one on the other.
-    "adm": Config(architecture="adm", resolution=8, channels=4, multipliers=(1, 2), blocks=1, attention=(8, 4), head_channels=4,
-                  embedding="positional", noise_multiplier=1, embedding_multiplier=2, encoder="standard", filter=(1, 1), classes=5),
+    "adm": Config(architecture="adm", resolution=8, channels=4, channel_mult=(1, 2), blocks=1, attention=(8, 4), head_channels=4,
+                  embedding="positional", noise_mult=1, embedding_mult=2, encoder="standard", filter=(1, 1), classes=5),
     # Adaptive group norm, augmentation labels, a noise input that is scaled.
-    "adm-scale-shift": Config(architecture="adm", resolution=16, channels=8, multipliers=(1, 1), blocks=1, attention=(8,),
-                              head_channels=8, embedding="positional", noise_scale=1000.0, noise_multiplier=1, embedding_multiplier=2,
+    "adm-scale-shift": Config(architecture="adm", resolution=16, channels=8, channel_mult=(1, 1), blocks=1, attention=(8,),
+                              head_channels=8, embedding="positional", noise_scale=1000.0, noise_mult=1, embedding_mult=2,
                               encoder="standard", filter=(1, 1), augment_dim=9, scale_shift=True),
     # Dropout on the lower of two resolutions.
-    "dropout": Config(resolution=16, channels=8, multipliers=(1, 1), blocks=1, attention=(), fourier_scale=0.02,
-                      embedding_multiplier=1, dropout=0.3, dropout_max_resolution=8),
+    "dropout": Config(resolution=16, channels=8, channel_mult=(1, 1), blocks=1, attention=(), fourier_scale=0.02,
+                      embedding_mult=1, dropout=0.3, dropout_max_resolution=8),
 }
 
 
@@ -83,12 +84,12 @@ class SharedMasks:
 
 # ------------------------------------------------------------------------------------------------------------ files
 
-def draw_inputs(config, generator):
+def draw_inputs(config, generator, sigmas):
     def normal(*shape):
         return torch.randn(*shape, generator=generator)
 
-    n, wide = len(SIGMAS), (-1, 1, 1, 1)
-    sigma = torch.tensor(SIGMAS)
+    n, wide = len(sigmas), (-1, 1, 1, 1)
+    sigma = torch.tensor(sigmas)
     x = normal(n, config.image_channels, config.resolution, config.resolution) * torch.sqrt(sigma ** 2 + 0.25).view(wide)
     inputs = {"x": x, "sigma": sigma, "dF": normal(*x.shape)}
     # What the bare network gets is rounded to float32 before the reference sees it: rounding is no error of the network.
@@ -112,18 +113,15 @@ def evaluate(net, inputs):
         return out.detach(), consistency(net, t["x"], t["sigma"], t.get("label"))
 
 
-def write_golden(name, config, folder):
-    generator = torch.Generator().manual_seed(len(name) + sum(name.encode()))
-    torch.manual_seed(1)
+def write_golden(path, config, generator, sigmas):
     net = randomise(UNet(config), generator)
-    inputs = draw_inputs(config, generator)
+    inputs = draw_inputs(config, generator, sigmas)
     tensors = {"model." + key: value.numpy().copy() for key, value in net.state_dict().items()}
     tensors.update({key: value.numpy() for key, value in inputs.items()})
     out, f = evaluate(net, inputs)
     tensors["F"], tensors["f"] = out.numpy(), f.numpy()
     tensors.update({"grad." + key: p.grad.numpy() for key, p in net.named_parameters()})
-    path = folder / f"network-{name}.safetensors"
-    write_safetensors(path, tensors, {"written by": "scripts/golden_network.py", "seed": SEED, "step": STEP,
+    write_safetensors(path, tensors, {"config": "\n".join(config_to_lines(config)) + "\n", "seed": SEED, "step": STEP,
                                       "first sample": FIRST_SAMPLE})
     print(f"{path}: {parameter_count(net):,} parameters, rms F {out.square().mean().sqrt():.3f}, {path.stat().st_size:,} bytes")
 
@@ -132,8 +130,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", default=pathlib.Path(__file__).parent.parent / "tests/golden", type=pathlib.Path)
     folder = parser.parse_args().out
-    for name, config in NETWORKS.items():
-        write_golden(name, config, folder)
+    for number, (name, config) in enumerate(NETWORKS.items()):
+        torch.manual_seed(number)
+        write_golden(folder / f"network-{name}.safetensors", config, torch.Generator().manual_seed(number), SIGMAS)
 
 
 if __name__ == "__main__":

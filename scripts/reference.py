@@ -24,15 +24,15 @@ class Config:
     resolution: int = 32
     image_channels: int = 3
     channels: int = 128
-    multipliers: tuple = (2, 2, 2)
+    channel_mult: tuple = (2, 2, 2)
     blocks: int = 4
     attention: tuple = (16,)            # resolutions
     head_channels: int = 0              # 0: one head
     embedding: str = "fourier"          # or positional
     fourier_scale: float = 16.0
     noise_scale: float = 1.0
-    noise_multiplier: int = 2
-    embedding_multiplier: int = 4
+    noise_mult: int = 2
+    embedding_mult: int = 4
     encoder: str = "residual"           # or standard
     filter: tuple = (1, 3, 3, 1)
     dropout: float = 0.0
@@ -42,10 +42,50 @@ class Config:
     augment_dim: int = 0
 
 
+def parse_value(text):
+    """A YAML scalar or list, as the resolved configuration prints it."""
+    text = text.strip()
+    if text.startswith("["):
+        return tuple(parse_value(part) for part in text[1:-1].split(",") if part.strip())
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def config_from_lines(lines, classes=0):
+    """The network of a resolved configuration ("model.channels: 128" lines; others are kept in the returned dict)."""
+    values = {}
+    for line in lines:
+        key, colon, value = line.strip().partition(":")
+        if colon and " " not in key:
+            values[key] = parse_value(value)
+    known = {field.name for field in dataclasses.fields(Config)}
+    model = {key[6:]: value for key, value in values.items() if key.startswith("model.") and key[6:] in known}
+    model["resolution"] = values.get("data.resolution", 0) or Config.resolution
+    return Config(**model, classes=classes), values
+
+
+def config_to_lines(config):
+    """The same, the other way; image channels, classes and resolution belong to the data."""
+    skipped = ("image_channels", "classes", "resolution")
+
+    def text(value):
+        if isinstance(value, tuple):
+            return "[" + ", ".join(map(str, value)) + "]"
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return [f"model.{key}: {text(value)}" for key, value in dataclasses.asdict(config).items() if key not in skipped]
+
+
 NCSNPP_CIFAR10 = Config(fourier_scale=0.02, dropout=0.3)
-DDPMPP_CIFAR10 = Config(embedding="positional", encoder="standard", filter=(1, 1), noise_multiplier=1)
-ADM_IMAGENET64 = Config(architecture="adm", resolution=64, channels=192, multipliers=(1, 2, 3, 4), blocks=3, attention=(32, 16, 8),
-                        head_channels=64, embedding="positional", noise_multiplier=1, encoder="standard", filter=(1, 1),
+DDPMPP_CIFAR10 = Config(embedding="positional", encoder="standard", filter=(1, 1), noise_mult=1)
+ADM_IMAGENET64 = Config(architecture="adm", resolution=64, channels=192, channel_mult=(1, 2, 3, 4), blocks=3, attention=(32, 16, 8),
+                        head_channels=64, embedding="positional", noise_mult=1, encoder="standard", filter=(1, 1),
                         classes=1000, dropout=0.2, dropout_max_resolution=16)
 
 
@@ -106,7 +146,7 @@ class Block(nn.Module):
         self.dropout = config.dropout if here else 0.0
         self.norm0 = Norm(c_in, epsilon)
         self.conv0 = Conv(c_in, c_out, 3, resample, config.filter)
-        self.affine = nn.Linear(config.channels * config.embedding_multiplier, c_out * (2 if config.scale_shift else 1))
+        self.affine = nn.Linear(config.channels * config.embedding_mult, c_out * (2 if config.scale_shift else 1))
         self.norm1 = Norm(c_out, epsilon)
         self.conv1 = Conv(c_out, c_out, 3)
         self.skip = None
@@ -145,7 +185,7 @@ class NoiseEmbedding(nn.Module):
 
     def __init__(self, config, song):
         super().__init__()
-        half = config.channels * config.noise_multiplier // 2
+        half = config.channels * config.noise_mult // 2
         self.fourier, self.sines_first = config.embedding == "fourier", song
         if self.fourier:
             self.register_buffer("freqs", torch.randn(half) * config.fourier_scale)
@@ -179,8 +219,8 @@ class UNet(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config, self.song = config, config.architecture == "song"
-        noise = config.channels * config.noise_multiplier
-        width = config.channels * config.embedding_multiplier
+        noise = config.channels * config.noise_mult
+        width = config.channels * config.embedding_mult
         self.map_noise = NoiseEmbedding(config, self.song)
         self.map_layer0 = nn.Linear(noise, width)
         self.map_layer1 = nn.Linear(width, width)
@@ -201,10 +241,10 @@ class UNet(nn.Module):
     def build_encoder(self):
         config, skips = self.config, []
         pyramid = config.image_channels
-        for level, multiplier in enumerate(config.multipliers):
+        for level, mult in enumerate(config.channel_mult):
             r = config.resolution >> level
             if level == 0:
-                c = config.channels * (1 if self.song else multiplier)
+                c = config.channels * (1 if self.song else mult)
                 self.enc[f"{r}x{r}_conv"] = Conv(config.image_channels, c, 3)
             else:
                 self.enc[f"{r}x{r}_down"] = Block(self, c, c, r, resample="down")
@@ -213,16 +253,16 @@ class UNet(nn.Module):
                     pyramid = c
             skips.append(c)
             for i in range(config.blocks):
-                self.enc[f"{r}x{r}_block{i}"] = Block(self, c, config.channels * multiplier, r, r in config.attention)
-                c = config.channels * multiplier
+                self.enc[f"{r}x{r}_block{i}"] = Block(self, c, config.channels * mult, r, r in config.attention)
+                c = config.channels * mult
                 skips.append(c)
         return skips, c
 
     def build_decoder(self, skips, c):
         config = self.config
-        for level, multiplier in reversed(list(enumerate(config.multipliers))):
+        for level, mult in reversed(list(enumerate(config.channel_mult))):
             r = config.resolution >> level
-            if level == len(config.multipliers) - 1:
+            if level == len(config.channel_mult) - 1:
                 self.dec[f"{r}x{r}_in0"] = Block(self, c, c, r, attention=True)
                 self.dec[f"{r}x{r}_in1"] = Block(self, c, c, r)
             else:
@@ -230,8 +270,8 @@ class UNet(nn.Module):
             for i in range(config.blocks + 1):
                 # SongUNet attends once a resolution, after its last block.
                 attention = r in config.attention and (i == config.blocks or not self.song)
-                self.dec[f"{r}x{r}_block{i}"] = Block(self, c + skips.pop(), config.channels * multiplier, r, attention)
-                c = config.channels * multiplier
+                self.dec[f"{r}x{r}_block{i}"] = Block(self, c + skips.pop(), config.channels * mult, r, attention)
+                c = config.channels * mult
         return c
 
     def embed(self, c_noise, labels, augment):

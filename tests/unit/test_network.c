@@ -1,11 +1,16 @@
 /* The networks against PyTorch: small ones that together use every option, with all weights random, and the
  * float64 values that scripts/golden_network.py computed for them: the bare output F, the consistency
  * function f, and every parameter's gradient. A wrong sign, order of channels, transpose or missing term
- * shows here; test_graph.c has what concerns the graph alone. */
+ * shows here; test_graph.c has what concerns the graph alone.
+ *
+ * A file says itself which network it is for. Given files as arguments, the program checks those instead of
+ * tests/golden: scripts/check_network.py does so with networks of full size. */
 #include "ct/sampler.h"
+#include "harness/config.h"
 #include "model/unet.h"
 #include "train/checkpoint.h"
 
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,127 +21,16 @@
 
 #include <cmocka.h>
 
-/* What golden_network.py drew its dropout masks with. */
-static const uint64_t SEED = 0x1234567890ABCDEF;
-enum { STEP = 7, FIRST_SAMPLE = 5 };
-
-typedef struct Golden {
-    const char *name;
-    int resolution, image_channels;
-    ModelConfig model;
-} Golden;
-
-#define ONE_THREE_THREE_ONE .filter = {1, 3, 3, 1}, .filter_taps = 4
-#define ONE_ONE .filter = {1, 1}, .filter_taps = 2
-
-static Golden networks[] = {
-    {"ncsnpp",
-     16,
-     3,
-     {.channels = 8,
-      .multipliers = {1, 2},
-      .levels = 2,
-      .blocks = 1,
-      .attention = {8},
-      .attentions = 1,
-      .embedding = EMBED_FOURIER,
-      .noise_scale = 1,
-      .noise_multiplier = 2,
-      .embedding_multiplier = 2,
-      .encoder = ENCODER_RESIDUAL,
-      ONE_THREE_THREE_ONE}},
-    {"ddpmpp",
-     8,
-     3,
-     {.channels = 8,
-      .multipliers = {1, 1},
-      .levels = 2,
-      .blocks = 2,
-      .attention = {8},
-      .attentions = 1,
-      .embedding = EMBED_POSITIONAL,
-      .noise_scale = 1,
-      .noise_multiplier = 1,
-      .embedding_multiplier = 2,
-      .encoder = ENCODER_STANDARD,
-      ONE_ONE,
-      .classes = 10,
-      .augment_dim = 9}},
-    {"seams",
-     8,
-     1,
-     {.channels = 6,
-      .multipliers = {1, 1, 1},
-      .levels = 3,
-      .blocks = 2,
-      .embedding = EMBED_FOURIER,
-      .noise_scale = 1,
-      .noise_multiplier = 2,
-      .embedding_multiplier = 2,
-      .encoder = ENCODER_RESIDUAL,
-      ONE_THREE_THREE_ONE}},
-    {"adm",
-     8,
-     3,
-     {.architecture = ARCHITECTURE_ADM,
-      .channels = 4,
-      .multipliers = {1, 2},
-      .levels = 2,
-      .blocks = 1,
-      .attention = {8, 4},
-      .attentions = 2,
-      .head_channels = 4,
-      .embedding = EMBED_POSITIONAL,
-      .noise_scale = 1,
-      .noise_multiplier = 1,
-      .embedding_multiplier = 2,
-      ONE_ONE,
-      .classes = 5}},
-    {"adm-scale-shift",
-     16,
-     3,
-     {.architecture = ARCHITECTURE_ADM,
-      .channels = 8,
-      .multipliers = {1, 1},
-      .levels = 2,
-      .blocks = 1,
-      .attention = {8},
-      .attentions = 1,
-      .head_channels = 8,
-      .embedding = EMBED_POSITIONAL,
-      .noise_scale = 1000,
-      .noise_multiplier = 1,
-      .embedding_multiplier = 2,
-      ONE_ONE,
-      .augment_dim = 9,
-      .scale_shift = true}},
-    {"dropout",
-     16,
-     3,
-     {.channels = 8,
-      .multipliers = {1, 1},
-      .levels = 2,
-      .blocks = 1,
-      .embedding = EMBED_FOURIER,
-      .noise_scale = 1,
-      .noise_multiplier = 2,
-      .embedding_multiplier = 1,
-      .encoder = ENCODER_RESIDUAL,
-      ONE_THREE_THREE_ONE,
-      .dropout = 0.3f,
-      .dropout_max_resolution = 8}},
-};
-enum { NETWORKS = sizeof networks / sizeof networks[0] };
-
 /* One network on the CPU with the file's weights, and the file. */
 typedef struct Bench {
-    const Golden *golden;
+    const char *path;
     SafeTensors file;
+    ModelConfig model;
     Device *device;
     Graph *graph;
     ParamSet params;
     UNet net;
-    int n;
+    int n, resolution, channels;
     float *weights, *gradients;
     StepRow row;
     void *bound[8];
@@ -147,13 +41,13 @@ typedef struct Bench {
 
 static const SafeTensor *stored(const Bench *b, const char *name) {
     const SafeTensor *tensor = safetensors_find(&b->file, name);
-    if (!tensor) fail_msg("%s has no '%s'", b->golden->name, name);
+    if (!tensor) fail_msg("%s has no '%s'", b->path, name);
     return tensor;
 }
 
 /* n c h w as stored to n h w c as computed, or back. */
 static void images_permute(const Bench *b, const float *from, float *to, bool to_nhwc) {
-    const int c = b->golden->image_channels, area = b->golden->resolution * b->golden->resolution;
+    const int c = b->channels, area = b->resolution * b->resolution;
     for (int i = 0; i < b->n * c * area; i++) {
         const int image = i / (c * area), channel = i / area % c, place = i % area;
         const int nhwc = (image * area + place) * c + channel;
@@ -162,8 +56,7 @@ static void images_permute(const Bench *b, const float *from, float *to, bool to
 }
 
 static size_t image_bytes(const Bench *b) {
-    const Golden *g = b->golden;
-    return sizeof(float) * (size_t)(b->n * g->resolution * g->resolution * g->image_channels);
+    return sizeof(float) * (size_t)(b->n * b->resolution * b->resolution * b->channels);
 }
 
 static void *bind(Bench *b, Value value, size_t bytes) {
@@ -188,19 +81,30 @@ static void bind_inputs(Bench *b) {
     }
 }
 
+/* The configuration stands in the metadata; what depends on data, in the shapes of the inputs. */
+static void read_model(Bench *b) {
+    Error error = {0};
+    Config config = config_default();
+    const char *text = safetensors_metadata(&b->file, "config");
+    if (!text || !config_parse(text, strlen(text), b->path, &config, &error))
+        fail_msg("%s: %s", b->path, error.text);
+    b->model = config.model;
+    const SafeTensor *input = stored(b, "input"), *label = safetensors_find(&b->file, "label");
+    b->n = (int)input->shape[0], b->channels = (int)input->shape[1], b->resolution = (int)input->shape[2];
+    b->model.classes = label ? (int)label->shape[1] : 0;
+}
+
 static int set_up(void **state) {
     Bench *b = calloc(1, sizeof *b);
-    b->golden = *state;
+    assert_non_null(b);
+    b->path = *state;
     *state = b;
-    char path[128];
     Error error = {0};
-    snprintf(path, sizeof path, "tests/golden/network-%s.safetensors", b->golden->name);
-    if (!safetensors_open(path, &b->file, &error)) fail_msg("%s", error.text);
+    if (!safetensors_open(b->path, &b->file, &error)) fail_msg("%s", error.text);
     if (!device_open("cpu", 2, &b->device, &error)) fail_msg("%s", error.text);
-    b->n = (int)stored(b, "input")->shape[0];
+    read_model(b);
     b->graph = graph_create();
-    b->net = unet_record(&b->golden->model, &b->params, b->graph, b->n, b->golden->resolution,
-                         b->golden->image_channels, DTYPE_F32);
+    b->net = unet_record(&b->model, &b->params, b->graph, b->n, b->resolution, b->channels, DTYPE_F32);
     b->weights = b->device->allocate(b->device, (size_t)b->params.total * sizeof(float));
     b->gradients = b->device->allocate(b->device, (size_t)b->params.total * sizeof(float));
     param_initialise(&b->params, 0, b->weights); /* frequencies of positional embeddings are in no file */
@@ -222,12 +126,21 @@ static int tear_down(void **state) {
     return 0;
 }
 
+/* What the dropout masks were drawn with. */
+static uint64_t stored_number(const Bench *b, const char *key) {
+    const char *text = safetensors_metadata(&b->file, key);
+    if (!text) fail_msg("%s does not say its %s", b->path, key);
+    return strtoull(text, NULL, 10);
+}
+
 static GraphRun run_of(Bench *b) {
-    b->row = (StepRow){.step = STEP};
+    b->row = (StepRow){.step = (uint32_t)stored_number(b, "step")};
     return (GraphRun){.master = b->weights,
                       .cast = b->weights,
-                      .draw = {.seed = SEED, .row = &b->row, .first_sample = FIRST_SAMPLE},
-                      .dropout = b->golden->model.dropout > 0};
+                      .draw = {.seed = stored_number(b, "seed"),
+                               .row = &b->row,
+                               .first_sample = (uint32_t)stored_number(b, "first sample")},
+                      .dropout = b->model.dropout > 0};
 }
 
 /* ------------------------------------------------------------------------------------------ comparison */
@@ -252,7 +165,7 @@ static void check_images(const Bench *b, const float *nhwc, const char *name, do
     }
     free(found);
     if (!(worst <= tolerance * rms))
-        fail_msg("%s of %s is off by %.2g of its rms", name, b->golden->name, worst / rms);
+        fail_msg("%s of %s is off by %.2g of its rms", name, b->path, worst / rms);
 }
 
 static void check_gradient(const Bench *b, const Param *param) {
@@ -266,7 +179,7 @@ static void check_gradient(const Bench *b, const Param *param) {
     const double off = norm_of(found, param->count) / norm_of(expected->data, param->count);
     free(found);
     if (!(off <= 1e-4))
-        fail_msg("gradient of %s in %s is off by %.2g of its norm", param->name, b->golden->name, off);
+        fail_msg("gradient of %s in %s is off by %.2g of its norm", param->name, b->path, off);
 }
 
 /* ------------------------------------------------------------------------------------------ tests */
@@ -287,8 +200,6 @@ static void test_output_and_gradients(void **state) {
 
 static void test_consistency_function(void **state) {
     Bench *b = *state;
-    const ModelConfig *model = &b->golden->model;
-    const int r = b->golden->resolution;
     const CtConfig ct = {
         .sigma_min = 0.002, .sigma_max = 80, .sigma_data = 0.5, .rho = 7, .sigma_shift = true};
     const Network network = {.graph = b->graph,
@@ -299,34 +210,49 @@ static void test_consistency_function(void **state) {
                              .output = b->net.output,
                              .dtype = DTYPE_F32,
                              .n = b->n,
-                             .h = r,
-                             .w = r,
-                             .c = b->golden->image_channels,
-                             .classes = model->classes,
-                             .augment_dim = model->augment_dim};
+                             .h = b->resolution,
+                             .w = b->resolution,
+                             .c = b->channels,
+                             .classes = b->model.classes,
+                             .augment_dim = b->model.augment_dim};
     int32_t labels[8] = {0};
-    for (int i = 0; i < b->n * model->classes; i++)
+    assert_true(b->n <= 8);
+    for (int i = 0; i < b->n * b->model.classes; i++)
         if (((const float *)stored(b, "label")->data)[i] > 0.5f)
-            labels[i / model->classes] = i % model->classes;
+            labels[i / b->model.classes] = i % b->model.classes;
     float *x = malloc(image_bytes(b)), *f = malloc(image_bytes(b));
     images_permute(b, stored(b, "x")->data, x, true);
     Sampler *sampler = sampler_create(&ct, &network, b->device);
     sampler_apply(sampler, b->weights, b->weights, x, stored(b, "sigma")->data,
-                  model->classes ? labels : NULL, b->n, false, f);
+                  b->model.classes ? labels : NULL, b->n, false, f);
     sampler_free(sampler);
     check_images(b, f, "f", 2e-5);
     free(x);
     free(f);
 }
 
-int main(void) {
-    struct CMUnitTest tests[2 * NETWORKS];
-    char names[2 * NETWORKS][64];
-    for (int i = 0; i < 2 * NETWORKS; i++) {
-        const bool f = i % 2;
-        snprintf(names[i], sizeof names[i], "%s: %s", networks[i / 2].name, f ? "f" : "F and gradients");
-        tests[i] = (struct CMUnitTest){names[i], f ? test_consistency_function : test_output_and_gradients,
-                                       set_up, tear_down, &networks[i / 2]};
+enum { MOST_FILES = 16 };
+
+static int check_files(char **paths, int count) {
+    struct CMUnitTest tests[2 * MOST_FILES] = {0};
+    char names[2 * MOST_FILES][256];
+    assert_true(count > 0 && count <= MOST_FILES);
+    for (int i = 0; i < 2 * count; i++) {
+        const char *file = strrchr(paths[i / 2], '/');
+        snprintf(names[i], sizeof names[i], "%s of %s", i % 2 ? "f" : "F and gradients",
+                 file ? file + 1 : paths[i / 2]);
+        tests[i] =
+            (struct CMUnitTest){names[i], i % 2 ? test_consistency_function : test_output_and_gradients,
+                                set_up, tear_down, paths[i / 2]};
     }
-    return cmocka_run_group_tests_name("networks against PyTorch", tests, NULL, NULL);
+    return _cmocka_run_group_tests("networks", tests, (size_t)(2 * count), NULL, NULL);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) return check_files(argv + 1, argc - 1);
+    glob_t found = {0};
+    if (glob("tests/golden/network-*.safetensors", 0, NULL, &found)) return 1;
+    const int status = check_files(found.gl_pathv, (int)found.gl_pathc);
+    globfree(&found);
+    return status;
 }
