@@ -28,7 +28,7 @@
 
 /* device->context. `scratch` belongs to thread `omp_get_thread_num()` from scratch + thread * SCRATCH_FLOATS
  * on, for the duration of one op; for ops whose contract has no workspace. */
-enum { SCRATCH_FLOATS = 1 << 16, SUM_PARTS = 64 };
+enum { SCRATCH_FLOATS = 1 << 18, SUM_PARTS = 64 };
 typedef struct CpuContext {
     float *scratch; /* device->threads * SCRATCH_FLOATS */
 } CpuContext;
@@ -95,8 +95,5 @@ void cpu_optimizer_step(Device *, const OptimizerStep *);
 
 /* Name and version of the convolution library ("oneDNN 2.6.3", "portable convolution"). */
 const char *cpu_conv_library(char out[64]);
-
-/* Opens the CPU device (backend.h: device_open). */
-bool cpu_open(int threads, Device **device, Error *error);
 
 #endif

@@ -1,0 +1,208 @@
+/* The register-tile kernel behind gemm.h. GCC unrolls the loops over the tile because their bounds are
+ * constants of each instance; TILE_CASES makes one instance per number of rows. */
+#include "backend/cpu/gemm.h"
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+typedef __m512 Vector;
+#define vector_load(p) _mm512_loadu_ps(p)
+#define vector_store(p, v) _mm512_storeu_ps(p, v)
+#define vector_set(x) _mm512_set1_ps(x)
+#define vector_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+typedef __m256 Vector;
+#define vector_load(p) _mm256_loadu_ps(p)
+#define vector_store(p, v) _mm256_storeu_ps(p, v)
+#define vector_set(x) _mm256_set1_ps(x)
+#define vector_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#else
+typedef float Vector __attribute__((vector_size(16), aligned(4)));
+#define vector_load(p) (*(const Vector *)(p))
+#define vector_store(p, v) (*(Vector *)(p) = (v))
+#define vector_set(x) ((Vector){x, x, x, x})
+#define vector_fma(a, b, c) ((a) * (b) + (c))
+#endif
+
+#define INSTANCE static inline __attribute__((always_inline))
+
+/* Where a tile of C lies and how many of its columns exist. */
+typedef struct Tile {
+    const GemmResult *result;
+    int64_t row, column;
+    int columns;
+} Tile;
+
+/* c = scale * sum + scale * bias + add_scale * add for whole vectors. */
+INSTANCE void tile_write(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
+    const GemmResult *r = tile->result;
+    const Vector scale = vector_set(r->scale), add_scale = vector_set(r->add_scale);
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) {
+        const int64_t column = tile->column + v * GEMM_LANES;
+        const Vector bias = r->bias ? vector_load(r->bias + column) : vector_set(0.0f);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            Vector y = scale * (sum[i][v] + bias);
+            if (r->add)
+                y = vector_fma(add_scale, vector_load(r->add + (tile->row + i) * r->add_stride + column), y);
+            vector_store(r->c + (tile->row + i) * r->stride + column, y);
+        }
+    }
+}
+
+/* The same where the last columns do not exist. */
+INSTANCE void tile_write_part(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
+    const GemmResult *r = tile->result;
+    float line[GEMM_PANEL] = {0};
+    for (int i = 0; i < rows; i++) {
+        for (int v = 0; v < vectors; v++) vector_store(line + v * GEMM_LANES, sum[i][v]);
+        for (int j = 0; j < tile->columns; j++) {
+            const int64_t column = tile->column + j;
+            float y = r->scale * (line[j] + (r->bias ? r->bias[column] : 0.0f));
+            if (r->add) y = __builtin_fmaf(r->add_scale, r->add[(tile->row + i) * r->add_stride + column], y);
+            r->c[(tile->row + i) * r->stride + column] = y;
+        }
+    }
+}
+
+INSTANCE void tile_finish(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
+    if (tile->columns == vectors * GEMM_LANES)
+        tile_write(rows, vectors, sum, tile);
+    else
+        tile_write_part(rows, vectors, sum, tile);
+}
+
+/* One step along the depth. Rows are addressed from every third one: base, + stride, + 2 stride are what an
+ * instruction can address, so twelve rows need four registers. */
+INSTANCE void tile_step(int rows, int vectors, Vector sum[GEMM_ROWS][2], const float *const base[4],
+                        int64_t stride, const float *b) {
+    Vector panel[2];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) panel[v] = vector_load(b + v * GEMM_LANES);
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        const Vector a = vector_set(base[i / 3][(i % 3) * stride]);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) sum[i][v] = vector_fma(a, panel[v], sum[i][v]);
+    }
+}
+
+INSTANCE void tile_run(int rows, int vectors, const GemmTerm *term, int terms, const float *b,
+                       const Tile *tile) {
+    Vector sum[GEMM_ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = vector_set(0.0f);
+    for (int t = 0; t < terms; t++) {
+        const int64_t stride = term[t].row_stride;
+        const float *a = term[t].a + tile->row * stride;
+        for (int k = 0; k < term[t].depth; k++, a++, b += vectors * GEMM_LANES) {
+            const float *const base[4] = {a, a + 3 * stride, a + 6 * stride, a + 9 * stride};
+            tile_step(rows, vectors, sum, base, stride, b);
+        }
+    }
+    tile_finish(rows, vectors, sum, tile);
+}
+
+INSTANCE void tile_run_transposed(int rows, int vectors, const GemmTerm *term, const float *b,
+                                  const Tile *tile) {
+    Vector sum[GEMM_ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = vector_set(0.0f);
+    const float *a = term->a + tile->row;
+    for (int k = 0; k < term->depth; k++, a += term->row_stride, b += vectors * GEMM_LANES) {
+        const float *const base[4] = {a, a + 3, a + 6, a + 9};
+        tile_step(rows, vectors, sum, base, 1, b);
+    }
+    tile_finish(rows, vectors, sum, tile);
+}
+
+#define TILE_CASE(rows)                                  \
+    case rows:                                           \
+        if (transposed && wide)                          \
+            tile_run_transposed(rows, 2, term, b, tile); \
+        else if (transposed)                             \
+            tile_run_transposed(rows, 1, term, b, tile); \
+        else if (wide)                                   \
+            tile_run(rows, 2, term, terms, b, tile);     \
+        else                                             \
+            tile_run(rows, 1, term, terms, b, tile);     \
+        break;
+
+static void tile_dispatch(int rows, bool transposed, const GemmTerm *term, int terms, const float *b,
+                          const Tile *tile) {
+    const bool wide = tile->columns > GEMM_LANES;
+    switch (rows) {
+        TILE_CASE(1)
+        TILE_CASE(2)
+        TILE_CASE(3)
+        TILE_CASE(4)
+#if defined(__AVX2__)
+        TILE_CASE(5)
+        TILE_CASE(6)
+#endif
+#if defined(__AVX512F__)
+        TILE_CASE(7)
+        TILE_CASE(8)
+        TILE_CASE(9)
+        TILE_CASE(10)
+        TILE_CASE(11)
+        TILE_CASE(12)
+#endif
+    }
+}
+
+/* Blocks of a few tiles of rows stay in the innermost cache while all panels pass by; tiles of a block are of
+ * nearly equal height, because a low tile cannot keep the multipliers busy. */
+static void blocks_run(bool transposed, const GemmTerm *term, int terms, int depth, const float *packed,
+                       int rows, int n, const GemmResult *result) {
+    enum { BLOCK = 8 * GEMM_ROWS };
+    for (int first = 0; first < rows; first += BLOCK) {
+        const int height = rows - first < BLOCK ? rows - first : BLOCK;
+        const int tiles = (height + GEMM_ROWS - 1) / GEMM_ROWS;
+        for (int column = 0; column < n; column += GEMM_PANEL) {
+            const int columns = n - column < GEMM_PANEL ? n - column : GEMM_PANEL;
+            for (int t = 0; t < tiles; t++) {
+                const int begin = height * t / tiles, end = height * (t + 1) / tiles;
+                const Tile tile = {result, first + begin, column, columns};
+                tile_dispatch(end - begin, transposed, term, terms, packed + (int64_t)column * depth, &tile);
+            }
+        }
+    }
+}
+
+void gemm_run(const GemmTerm *term, int terms, const float *packed, int rows, int n,
+              const GemmResult *result) {
+    int depth = 0;
+    for (int t = 0; t < terms; t++) depth += term[t].depth;
+    blocks_run(false, term, terms, depth, packed, rows, n, result);
+}
+
+void gemm_run_transposed(const float *a, int64_t depth_stride, int depth, const float *packed, int rows,
+                         int n, const GemmResult *result) {
+    const GemmTerm term = {a, depth_stride, depth};
+    blocks_run(true, &term, 1, depth, packed, rows, n, result);
+}
+
+static void pack_panel(float *packed, const float *b, int64_t depth_stride, int64_t column_stride, int depth,
+                       int columns, int width) {
+    for (int k = 0; k < depth; k++) {
+        const float *line = b + k * depth_stride;
+        float *to = packed + (int64_t)k * width;
+        if (column_stride == 1)
+            memcpy(to, line, (size_t)columns * sizeof(float));
+        else
+            for (int j = 0; j < columns; j++) to[j] = line[j * column_stride];
+        for (int j = columns; j < width; j++) to[j] = 0.0f;
+    }
+}
+
+void gemm_pack(float *packed, const float *b, int64_t depth_stride, int64_t column_stride, int depth, int n) {
+    for (int column = 0; column < n; column += GEMM_PANEL) {
+        const int columns = n - column < GEMM_PANEL ? n - column : GEMM_PANEL;
+        const int width = columns > GEMM_LANES ? GEMM_PANEL : GEMM_LANES;
+        pack_panel(packed + (int64_t)column * depth, b + column * column_stride, depth_stride, column_stride,
+                   depth, columns, width);
+    }
+}
