@@ -1,6 +1,12 @@
-/* The typed configuration of one run, and the one table that describes every key: type, default, range, whether it enters
- * the run's identity, and help. The table serves YAML, key=value overrides, `./run help config`, the resolved configuration
- * that is stored, and the hash. */
+/* The typed configuration of one run, and the one table that describes every key: type, default, range,
+ * whether it enters the run's identity, and help. The table serves YAML, key=value overrides, `./run help
+ * config`, the resolved configuration that is stored, and the hash.
+ *
+ * Identity. Two runs with equal identity are the same run: one of them is skipped. Everything that changes
+ * the trained weights belongs to it, and everything that changes the evaluations stored with them: a run that
+ * asked for other evaluations must not pass as done (`./run eval ID` evaluates old weights anew, without
+ * training). Left out are keys that change neither: how often metrics and checkpoints are written, the
+ * micro-batch (rounding only), the size of the sample picture. */
 #ifndef ICT_HARNESS_CONFIG_H
 #define ICT_HARNESS_CONFIG_H
 
@@ -11,12 +17,18 @@
 #include "train/dataset.h"
 #include "train/trainer.h"
 
+/* Enters every run's id. Raised whenever the program starts to compute other numbers from the same
+ * configuration (a changed initialisation, a corrected formula), so that old results are not taken for new
+ * ones. */
+enum { NUMERICS_VERSION = 1 };
+
 typedef enum Precision { PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16 } Precision;
 
 typedef struct Config {
     int64_t seed;
     Precision precision;
     DataConfig data;
+    bool class_conditional; /* key model.class_conditional; model.classes follows from it and the data set */
     ModelConfig model;
     CtConfig ct;
     TrainConfig train;
@@ -26,14 +38,34 @@ typedef struct Config {
 /* Defaults are those of the paper's CIFAR-10 model. */
 Config config_default(void);
 
-/* "ct.s0" from text; the message names the type, the range, or the nearest key. */
+/* "ct.s0" from text, lists as "[16, 8]"; the message names the type, the range, or the nearest key. Nothing
+ * changes on error. */
 bool config_set(Config *, const char *key, const char *value, Error *);
 
-/* "key: value" lines in the table's order; `identity` leaves out what does not change the numbers. */
+/* Appends the value of a key, in its canonical text; false when there is no such key. */
+bool config_get(const Config *, const char *key, Text *out);
+
+/* True for "ct", the first part of keys. */
+bool config_has_section(const char *name);
+bool config_has_key(const char *name);
+/* "; did you mean 'train.batch'?", or "" when no key or section is near. */
+const char *config_suggestion(const char *name, char out[128]);
+
+/* "key: value" lines in the table's order; `identity` leaves out what does not belong to it (see above). As
+ * YAML it reads back to the same configuration. */
 void config_print(const Config *, bool identity, Text *out);
 
-/* Checks that need several keys at once (heads divide channels, attention resolutions exist, ...), all at once. */
+/* What config_print() wrote, over the defaults; every problem at once, as "name:line:column: ...". */
+bool config_parse(const char *text, size_t size, const char *name, Config *, Error *);
+
+/* Checks that need several keys at once (heads divide channels, s0 <= s1, ...): all at once, "key: message"
+ * lines. */
 bool config_check(const Config *, Error *);
+
+/* Fills in what only the data set can say, model.classes, data.resolution and data.count, and checks the rest
+ * against it (attention resolutions exist, labels for a class-conditional model, ...), all at once, like
+ * config_check. */
+bool config_bind(Config *, const Dataset *, Error *);
 
 /* Every key with type, default, range and help. */
 void config_help(Text *out);
