@@ -1,13 +1,16 @@
-/* From YAML files, overrides and a scale to the list of runs they mean. */
+/* From YAML files, overrides and a scale to the list of runs they mean. The rules are in
+ * experiments/README.md: settings are applied in the order base chain, own settings, `set`, scale (its file,
+ * then the experiment's `scales`), arm, grid point, command line. */
 #ifndef ICT_HARNESS_PLAN_H
 #define ICT_HARNESS_PLAN_H
 
 #include "harness/config.h"
 
 typedef struct RunSpec {
-    char id[16];           /* first digits of the hash of identity configuration and data hash */
-    char experiment[64];   /* the YAML's name */
-    char arm[96];          /* "EMA 0.99", "" without arms; grid points other than seed are part of it */
+    char id[16];         /* first digits of the hash of identity configuration and data hash */
+    char experiment[64]; /* the YAML's name */
+    char arm[96]; /* "EMA 0.99", "" without arms; grid points other than seed are part of it: "EMA 0.99,
+                     ct.s1=160" */
     char scale[16];
     Config config;
     char data_hash[65];
@@ -15,27 +18,36 @@ typedef struct RunSpec {
 
 typedef struct Experiment {
     char name[64], file[512];
-    char *notes, *yaml;    /* the text as read, bases not included */
+    char *notes, *yaml; /* the text as read, bases not included */
 } Experiment;
 
 typedef struct Plan {
     Experiment *experiments;
     int experiment_count;
-    RunSpec *runs;
+    RunSpec *runs; /* by experiment; within one, all arms of the first seed come first */
     int run_count;
 } Plan;
 
 typedef struct PlanRequest {
     const char *const *files;
     int file_count;
-    const char *const *overrides; /* "key=value" or "key=v1,v2,v3" (a sweep) */
+    const char *const
+        *overrides; /* "key=value" or "key=v1,v2,v3" (a sweep); replaces a grid's values for the key */
     int override_count;
-    const char *scale;            /* NULL: the experiment's own (paper) */
+    const char *scale; /* NULL: the experiment's own (paper, unless its file says otherwise) */
     const char *data_folder;
+    const char *scale_folder; /* NULL: experiments/scales */
+    bool without_data; /* opens no data set; ids and data hashes stay empty, nothing is checked against the
+                          data */
 } PlanRequest;
 
-/* Reports every problem at once (file:line:column each), one per line. Opens the data sets to know their hashes. */
+/* Reports every problem at once (file:line:column each), one per line; the plan is empty then. Opens each
+ * data set once to know its hash. Runs of one experiment differ from each other; runs of different
+ * experiments may have the same id: they are the same run. */
 bool plan_make(const PlanRequest *, Plan *, Error *);
 void plan_free(Plan *);
+
+/* The id that a configuration has on data with this hash. */
+void plan_run_id(const Config *, const char *data_hash, char id[16]);
 
 #endif
