@@ -74,6 +74,8 @@ Trainer *trainer_open(const TrainSetup *, Error *);
 void trainer_close(Trainer *);
 int64_t trainer_step(const Trainer *);       /* steps done */
 int64_t trainer_parameters(const Trainer *); /* trained parameters */
+int trainer_micro_batch(const Trainer *);    /* images at a time */
+GraphCost trainer_cost(const Trainer *);     /* of a micro-batch: FLOPs, and the arena that training will fill */
 TrainEnd trainer_run(Trainer *, const TrainHooks *, Error *);
 
 /* For evaluations: draws samples with the named weights ("raw", "ema:0.05", ...), as fp32 NHWC host images, through the

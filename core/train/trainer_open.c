@@ -138,6 +138,14 @@ int64_t trainer_parameters(const Trainer *t) {
     return param_count(&t->params);
 }
 
+int trainer_micro_batch(const Trainer *t) {
+    return t->network.n;
+}
+
+GraphCost trainer_cost(const Trainer *t) {
+    return graph_cost(t->network.graph, GRAPH_TRAIN);
+}
+
 /* ------------------------------------------------------------------------------------------ sampling */
 
 /* Device memory of the named weights; NULL and an error that lists the names. */
