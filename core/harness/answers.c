@@ -1,0 +1,100 @@
+/* Questions: finding and reading the .sql files. */
+#include "harness/answers.h"
+#include "base/file.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_QUESTIONS = 128 };
+
+static const char *question_folder(const Paths *paths, char out[1024]) {
+    return path_join(out, paths->root, "paper_figs");
+}
+
+static const char *question_path(const Paths *paths, const char *name, const char *extension,
+                                 char out[1024]) {
+    char folder[1024], file[96];
+    snprintf(file, sizeof file, "%s.%s", name, extension);
+    return path_join(out, question_folder(paths, folder), file);
+}
+
+/* The rest of a line `-- key: rest`, copied without its newline. */
+static void header_value(const char *sql, const char *key, char *out, size_t size) {
+    char mark[32];
+    snprintf(mark, sizeof mark, "-- %s: ", key);
+    const char *found = strstr(sql, mark);
+    if (!found) return;
+    found += strlen(mark);
+    snprintf(out, size, "%.*s", (int)strcspn(found, "\n"), found);
+}
+
+/* Names of all questions, sorted, malloc'ed one by one. */
+static int question_names(const Paths *paths, char *names[MAX_QUESTIONS]) {
+    char folder[1024];
+    struct dirent **entries;
+    int count = 0;
+    const int found = scandir(question_folder(paths, folder), &entries, NULL, alphasort);
+    for (int i = 0; i < found; i++) {
+        char *dot = strrchr(entries[i]->d_name, '.');
+        if (dot && !strcmp(dot, ".sql") && count < MAX_QUESTIONS) {
+            *dot = 0;
+            names[count++] = text_copy(entries[i]->d_name);
+        }
+        free(entries[i]);
+    }
+    if (found >= 0) free(entries);
+    return count;
+}
+
+static bool question_unknown(const Paths *paths, const char *name, Error *error) {
+    char *names[MAX_QUESTIONS];
+    Text text = {0};
+    const int count = question_names(paths, names),
+              nearest = text_nearest(name, (const char *const *)names, count);
+    text_append(&text, "no question '%s' in paper_figs", name);
+    if (nearest >= 0) text_append(&text, "; did you mean '%s'?", names[nearest]);
+    text_append(&text, " There are:");
+    for (int i = 0; i < count; i++) {
+        text_append(&text, " %s", names[i]);
+        free(names[i]);
+    }
+    error_set(error, "%s", text_view(&text));
+    text_free(&text);
+    return false;
+}
+
+bool question_read(const Paths *paths, const char *name, Question *question, Error *error) {
+    char path[1024];
+    size_t size;
+    *question = (Question){0};
+    if (strchr(name, '/') || strlen(name) >= sizeof question->name ||
+        !file_exists(question_path(paths, name, "sql", path)))
+        return question_unknown(paths, name, error);
+    snprintf(question->name, sizeof question->name, "%s", name);
+    if (!file_read(path, &question->sql, &size, error)) return false;
+    header_value(question->sql, "title", question->title, sizeof question->title);
+    header_value(question->sql, "caption", question->caption, sizeof question->caption);
+    return true;
+}
+
+void question_free(Question *question) {
+    free(question->sql);
+    question->sql = NULL;
+}
+
+bool question_list(const Paths *paths, bool figures, Error *error) {
+    char *names[MAX_QUESTIONS], path[1024];
+    const int count = question_names(paths, names);
+    bool ok = true;
+    for (int i = 0; i < count; i++) {
+        Question question;
+        if (ok && file_exists(question_path(paths, names[i], "gp", path)) == figures) {
+            ok = question_read(paths, names[i], &question, error);
+            if (ok) printf("%-20s %s\n", names[i], question.title);
+            question_free(&question);
+        }
+        free(names[i]);
+    }
+    return ok;
+}
