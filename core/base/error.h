@@ -1,9 +1,9 @@
 /* Errors. Two kinds, as everywhere in this project:
  *
- *  - things the world does to us (a missing file, a bad key): functions return bool, take an `Error *` last, and the
- *    text says what failed, where, and what to do about it;
- *  - mistakes of our own in the numeric core: CHECK() prints file:line and the run's context, then aborts. That is
- *    safe because each run is its own process.
+ *  - things the world does to us (a missing file, a bad key): functions return bool, take an `Error *` last,
+ * and the text says what failed, where, and what to do about it;
+ *  - mistakes of our own in the numeric core: CHECK() prints file:line and the run's context, then aborts.
+ * That is safe because each run is its own process.
  */
 #ifndef ICT_BASE_ERROR_H
 #define ICT_BASE_ERROR_H
@@ -16,7 +16,8 @@ typedef struct Error {
 
 #define PRINTF_LIKE(string, first) __attribute__((format(printf, string, first)))
 
-/* Writes the message and returns false, so that callers can `return error_set(error, ...)`. NULL error is allowed. */
+/* Writes the message and returns false, so that callers can `return error_set(error, ...)`. NULL error is
+ * allowed. */
 bool error_set(Error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Puts "prefix: " before the message that is already there; returns false. */
@@ -26,9 +27,9 @@ bool error_wrap(Error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 void die_set_context(const char *format, ...) PRINTF_LIKE(1, 2);
 _Noreturn void die(const char *file, int line, const char *format, ...) PRINTF_LIKE(3, 4);
 
-#define CHECK(condition, ...)                                                                                          \
-    do {                                                                                                               \
-        if (!(condition)) die(__FILE__, __LINE__, __VA_ARGS__);                                                        \
+#define CHECK(condition, ...)                                   \
+    do {                                                        \
+        if (!(condition)) die(__FILE__, __LINE__, __VA_ARGS__); \
     } while (0)
 
 #endif

@@ -107,21 +107,32 @@ static void folder_flush(const char *folder) {
     close(descriptor);
 }
 
-bool atomic_commit(AtomicFile *file, Error *error) {
+void atomic_write(AtomicFile *file, const void *bytes, size_t size) {
     errno = 0;
-    bool done = fflush(file->stream) == 0 && !ferror(file->stream) && fsync(fileno(file->stream)) == 0;
-    int reason = errno;
-    if (fclose(file->stream) != 0 && done) done = false, reason = errno;
+    if (fwrite(bytes, 1, size, file->stream) != size && !file->reason) file->reason = errno ? errno : EIO;
+}
+
+/* All that stands between written bytes and the file's name; 0 or the reason (EIO when writers did not keep
+ * theirs). */
+static int atomic_finish(AtomicFile *file) {
+    int reason = file->reason;
+    if (!reason && ferror(file->stream)) reason = EIO;
+    if (!reason && (fflush(file->stream) != 0 || fsync(fileno(file->stream)) != 0)) reason = errno;
+    if (fclose(file->stream) != 0 && !reason) reason = errno;
     file->stream = NULL;
-    if (done && rename(file->temporary, file->path) != 0) done = false, reason = errno;
-    if (done) {
-        char folder[1024];
-        folder_flush(path_folder(folder, file->path));
-        return true;
+    if (!reason && rename(file->temporary, file->path) != 0) reason = errno;
+    return reason;
+}
+
+bool atomic_commit(AtomicFile *file, Error *error) {
+    const int reason = atomic_finish(file);
+    if (reason) {
+        unlink(file->temporary);
+        return error_set(error, "%s: writing failed: %s", file->path, strerror(reason));
     }
-    unlink(file->temporary);
-    return error_set(error, "%s: writing failed: %s", file->path,
-                     reason ? strerror(reason) : "an earlier write failed");
+    char folder[1024];
+    folder_flush(path_folder(folder, file->path));
+    return true;
 }
 
 void atomic_cancel(AtomicFile *file) {
@@ -134,7 +145,7 @@ void atomic_cancel(AtomicFile *file) {
 bool file_write_atomic(const char *path, const void *bytes, size_t size, Error *error) {
     AtomicFile file;
     if (!atomic_open(&file, path, error)) return false;
-    fwrite(bytes, 1, size, file.stream); /* a failure stays on the stream, where commit finds it */
+    atomic_write(&file, bytes, size);
     return atomic_commit(&file, error);
 }
 

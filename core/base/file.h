@@ -1,5 +1,5 @@
-/* Files: reading whole files, writing them so that a crash leaves the old or the new one and never half of it, mapping
- * them, and folders. Every message names the path. */
+/* Files: reading whole files, writing them so that a crash leaves the old or the new one and never half of
+ * it, mapping them, and folders. Every message names the path. */
 #ifndef ICT_BASE_FILE_H
 #define ICT_BASE_FILE_H
 
@@ -20,9 +20,12 @@ bool file_write_atomic(const char *path, const void *bytes, size_t size, Error *
 /* The same for writers that stream: write to file->stream, then commit (or cancel). */
 typedef struct AtomicFile {
     FILE *stream;
+    int reason; /* errno of the first atomic_write that failed */
     char path[1024], temporary[1056];
 } AtomicFile;
 bool atomic_open(AtomicFile *file, const char *path, Error *error);
+void atomic_write(AtomicFile *file, const void *bytes,
+                  size_t size); /* commit reports the failure, with its reason */
 bool atomic_commit(AtomicFile *file, Error *error);
 void atomic_cancel(AtomicFile *file);
 
@@ -33,7 +36,7 @@ typedef struct FileMap {
 bool file_map(const char *path, FileMap *map, Error *error); /* read-only */
 void file_unmap(FileMap *map);
 
-bool folder_make(const char *path, Error *error); /* with its parents */
+bool folder_make(const char *path, Error *error);   /* with its parents */
 bool folder_remove(const char *path, Error *error); /* with everything in it; an absent one is fine */
 
 /* "a/b"; the result is written to `out` and returned; dies when it does not fit. */

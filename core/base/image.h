@@ -11,14 +11,15 @@ typedef struct Image {
     uint8_t *pixels;   /* malloc'ed */
 } Image;
 
-/* PNG or JPEG, told apart by their first bytes. Grey is widened to RGB; alpha and 16-bit samples are refused by name. */
+/* PNG or JPEG, told apart by their first bytes. Grey is widened to RGB; alpha and 16-bit samples are refused
+ * by name. */
 bool image_decode(const void *bytes, size_t size, const char *name, Image *image, Error *error);
 bool image_read(const char *path, Image *image, Error *error);
 bool image_write_png(const char *path, const Image *image, Error *error);
 void image_free(Image *image);
 
-/* `count` images of height x width x 3 laid out `columns` a row with `gap` white pixels between, each enlarged `zoom`
- * times by repetition. */
+/* `count` images of height x width x 3 laid out `columns` a row with `gap` white pixels between, each
+ * enlarged `zoom` times by repetition. */
 Image image_grid(const uint8_t *images, int count, int height, int width, int columns, int gap, int zoom);
 
 #endif

@@ -1,5 +1,5 @@
-/* Log lines and the progress line. Log lines go to stderr. A terminal gets one redrawn progress line; a file gets plain
- * tick lines, never both. */
+/* Log lines and the progress line. Log lines go to stderr. A terminal gets one redrawn progress line; a file
+ * gets plain tick lines, never both. */
 #ifndef ICT_BASE_LOG_H
 #define ICT_BASE_LOG_H
 

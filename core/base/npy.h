@@ -1,5 +1,5 @@
-/* NumPy's .npy and .npz files: C-ordered arrays of u1, i4, i8, f4, f8 (little endian). An .npz is a zip of .npy files;
- * both stored and deflated members are read. */
+/* NumPy's .npy and .npz files: C-ordered arrays of u1, i4, i8, f4, f8 (little endian). An .npz is a zip of
+ * .npy files; both stored and deflated members are read. */
 #ifndef ICT_BASE_NPY_H
 #define ICT_BASE_NPY_H
 

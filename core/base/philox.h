@@ -1,7 +1,7 @@
-/* Random numbers without state: Philox4x32-10 (Salmon et al. 2011) keyed by who asks. Every number is a pure function of
- * (seed, stream, step, sample, element), so nothing has to be saved for resume, and the draws are the same on CPU and
- * CUDA, for any micro-batch size and any number of devices. Integers are bit-identical everywhere; normals are made by
- * polynomials with explicit fmaf, so they agree within 4 ulp.
+/* Random numbers without state: Philox4x32-10 (Salmon et al. 2011) keyed by who asks. Every number is a pure
+ * function of (seed, stream, step, sample, element), so nothing has to be saved for resume, and the draws are
+ * the same on CPU and CUDA, for any micro-batch size and any number of devices. Integers are bit-identical
+ * everywhere; normals are made by polynomials with explicit fmaf, so they agree within 4 ulp.
  *
  * Header-only, because the same code is compiled by gcc and nvcc.
  */
@@ -20,12 +20,13 @@
 
 /* Who asks. Streams of dropout layers are STREAM_DROPOUT + layer number. */
 enum {
-    STREAM_INIT = 1,     /* sample = parameter number, element = element of the parameter */
-    STREAM_ORDER = 2,    /* data order: key of the epoch's permutation */
+    STREAM_INIT = 1,  /* sample = parameter number, element = element of the parameter */
+    STREAM_ORDER = 2, /* data order: key of the epoch's permutation */
     STREAM_FLIP = 3,
-    STREAM_LEVEL = 4,    /* index of the noise level */
-    STREAM_NOISE = 5,    /* z of training */
-    STREAM_LATENT = 6,   /* x_T and z of sampling: sample = seed of the image, step = number of the sampling step */
+    STREAM_LEVEL = 4, /* index of the noise level */
+    STREAM_NOISE = 5, /* z of training */
+    STREAM_LATENT =
+        6, /* x_T and z of sampling: sample = seed of the image, step = number of the sampling step */
     STREAM_DATA = 7,     /* built-in data sets */
     STREAM_FEATURE = 8,  /* random feature networks */
     STREAM_EVALUATE = 9, /* subsets in metrics */
@@ -41,8 +42,7 @@ typedef struct RandomKey {
     uint32_t stream, step, sample;
 } RandomKey;
 
-PHILOX_FUNCTION void philox_round(uint32_t x[4], uint32_t key0, uint32_t key1)
-{
+PHILOX_FUNCTION void philox_round(uint32_t x[4], uint32_t key0, uint32_t key1) {
     const uint64_t p0 = (uint64_t)0xD2511F53u * x[0], p1 = (uint64_t)0xCD9E8D57u * x[2];
     const uint32_t y0 = (uint32_t)(p1 >> 32) ^ x[1] ^ key0, y2 = (uint32_t)(p0 >> 32) ^ x[3] ^ key1;
     x[1] = (uint32_t)p1;
@@ -52,8 +52,7 @@ PHILOX_FUNCTION void philox_round(uint32_t x[4], uint32_t key0, uint32_t key1)
 }
 
 /* The generator itself: 128-bit counter, 64-bit key, ten rounds. */
-PHILOX_FUNCTION Random4 philox4x32(const uint32_t counter[4], uint32_t key0, uint32_t key1)
-{
+PHILOX_FUNCTION Random4 philox4x32(const uint32_t counter[4], uint32_t key0, uint32_t key1) {
     Random4 r = {{counter[0], counter[1], counter[2], counter[3]}};
     for (int round = 0; round < 10; round++) {
         philox_round(r.x, key0, key1);
@@ -64,22 +63,20 @@ PHILOX_FUNCTION Random4 philox4x32(const uint32_t counter[4], uint32_t key0, uin
 }
 
 /* Block `block` of the sequence that belongs to `key`: four 32-bit words, or eight 16-bit lanes. */
-PHILOX_FUNCTION Random4 random_block(RandomKey key, uint32_t block)
-{
+PHILOX_FUNCTION Random4 random_block(RandomKey key, uint32_t block) {
     const uint32_t counter[4] = {block, key.sample, key.step, key.stream};
     return philox4x32(counter, (uint32_t)key.seed, (uint32_t)(key.seed >> 32));
 }
 
 /* Uniform in the open interval (0, 1): 23 bits, centred, hence exact and never 0 or 1. */
-PHILOX_FUNCTION float random_uniform(uint32_t word)
-{
+PHILOX_FUNCTION float random_uniform(uint32_t word) {
     return ((float)(word >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
-/* ln u for u in (0, 1), within 1 ulp. u = 2^e m with m in [2/3, 4/3), f = m - 1, and ln m = f - f^2/2 + f^3 P(f) with a
- * minimax P; the first two terms stay exact, so that the result is as good near 1, where ln u vanishes. */
-PHILOX_FUNCTION float philox_log(float u)
-{
+/* ln u for u in (0, 1), within 1 ulp. u = 2^e m with m in [2/3, 4/3), f = m - 1, and ln m = f - f^2/2 + f^3
+ * P(f) with a minimax P; the first two terms stay exact, so that the result is as good near 1, where ln u
+ * vanishes. */
+PHILOX_FUNCTION float philox_log(float u) {
     int32_t bits;
     memcpy(&bits, &u, sizeof bits);
     const int32_t e = (bits - 0x3F2AAAAB) >> 23; /* 0x3F2AAAAB is 2/3 */
@@ -95,7 +92,8 @@ PHILOX_FUNCTION float philox_log(float u)
     p = fmaf(p, f, 0.2001042515f);
     p = fmaf(p, f, -0.2499979734f);
     p = fmaf(p, f, 0.3333321512f);
-    const float rest = fmaf(f * f, fmaf(p, f, -0.5f), k * -2.12194440e-4f); /* ln 2 = 0.693359375 - 2.12194440e-4 */
+    const float rest =
+        fmaf(f * f, fmaf(p, f, -0.5f), k * -2.12194440e-4f); /* ln 2 = 0.693359375 - 2.12194440e-4 */
     return fmaf(k, 0.693359375f, f) + rest;
 }
 
@@ -103,11 +101,10 @@ typedef struct NormalPair {
     float a, b;
 } NormalPair;
 
-/* Two standard normals of two words (Box and Muller 1958): sqrt(-2 ln u1) (cos 2 pi u2, sin 2 pi u2), each within 3 ulp of
- * the exact value for the same words; |z| < 5.8. No branch and no library call, so loops over it vectorise; every sum of
- * a product is an explicit fmaf, so that no compiler can round it another way. */
-PHILOX_FUNCTION NormalPair random_normal_pair(uint32_t word1, uint32_t word2)
-{
+/* Two standard normals of two words (Box and Muller 1958): sqrt(-2 ln u1) (cos 2 pi u2, sin 2 pi u2), each
+ * within 3 ulp of the exact value for the same words; |z| < 5.8. No branch and no library call, so loops over
+ * it vectorise; every sum of a product is an explicit fmaf, so that no compiler can round it another way. */
+PHILOX_FUNCTION NormalPair random_normal_pair(uint32_t word1, uint32_t word2) {
     /* 4 u2 = quarter + r with r in [-1/2, 1/2], exactly: u2 is an odd multiple of 2^-24. */
     const int32_t turn = (int32_t)(word2 >> 9) * 2 + 1;
     const int32_t quarter = (turn + (1 << 21)) >> 22;
@@ -131,8 +128,7 @@ typedef struct Normal4 {
 } Normal4;
 
 /* The four normals of a block: elements 4 block .. 4 block + 3 of the key's sequence. */
-PHILOX_FUNCTION Normal4 random_normal4(Random4 block)
-{
+PHILOX_FUNCTION Normal4 random_normal4(Random4 block) {
     const NormalPair first = random_normal_pair(block.x[0], block.x[1]);
     const NormalPair second = random_normal_pair(block.x[2], block.x[3]);
     const Normal4 normals = {{first.a, first.b, second.a, second.b}};

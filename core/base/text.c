@@ -27,7 +27,8 @@ void text_append_bytes(Text *text, const void *bytes, size_t count) {
     text->text[text->length] = 0;
 }
 
-__attribute__((nonnull)) PRINTF_LIKE(2, 0) static void text_append_list(Text *text, const char *format, va_list arguments) {
+__attribute__((nonnull))
+PRINTF_LIKE(2, 0) static void text_append_list(Text *text, const char *format, va_list arguments) {
     va_list again;
     va_copy(again, arguments);
     const int count = vsnprintf(NULL, 0, format, again);
@@ -160,9 +161,14 @@ const char *format_count(char out[32], double count) {
 }
 
 const char *format_double(char out[32], double value) {
-    for (int digits = 1; digits <= 17; digits++) {
+    int digits = 1;
+    for (; digits <= 17; digits++) {
         snprintf(out, 32, "%.*g", digits, value);
         if (strtod(out, NULL) == value) break;
     }
+    /* With fewer digits than the number has before its point, %g turns to 8e+01: whole numbers are written
+     * out. */
+    const double size = fabs(value);
+    if (size >= 10 && size < 1e16 && size >= pow(10, digits)) snprintf(out, 32, "%.17g", value);
     return out;
 }

@@ -22,7 +22,8 @@ void text_free(Text *text);
 char *text_copy(const char *text);
 char *text_format(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* Index of the candidate nearest to `name` by edit distance, or -1 when none is near enough to be a likely typo. */
+/* Index of the candidate nearest to `name` by edit distance, or -1 when none is near enough to be a likely
+ * typo. */
 int text_nearest(const char *name, const char *const *candidates, int count);
 
 /* "1.21 GiB", "3m 12s", "56.4M"; written to `out` and returned. */
@@ -30,7 +31,8 @@ const char *format_bytes(char out[32], double bytes);
 const char *format_duration(char out[32], double seconds);
 const char *format_count(char out[32], double count);
 
-/* Shortest decimal text that reads back as the same double ("0.1", "1e-08"): used for hashes and YAML output. */
+/* Shortest decimal text that reads back as the same double ("0.1", "1e-08"): used for hashes and YAML output.
+ */
 const char *format_double(char out[32], double value);
 
 #endif
