@@ -124,12 +124,12 @@ static int row_argmax(const float *x, int classes) {
     return best;
 }
 
-/* log sum exp, with the largest taken out so that nothing overflows. */
+/* log sum exp around the largest logit, so that nothing overflows and a confident network keeps its digits. */
 static double row_log_sum(const float *x, int classes) {
-    const double largest = x[row_argmax(x, classes)];
-    double sum = 0.0;
-    for (int k = 0; k < classes; k++) sum += exp(x[k] - largest);
-    return largest + log(sum);
+    const int largest = row_argmax(x, classes);
+    double others = 0.0;
+    for (int k = 0; k < classes; k++) others += k == largest ? 0.0 : exp((double)x[k] - x[largest]);
+    return x[largest] + log1p(others);
 }
 
 static void cross_entropy_sample(const CrossEntropy *op, int64_t sample) {
