@@ -1,0 +1,62 @@
+/* The command line: a table of sub-commands (one `Command` each, defined in a cmd_*.c file), and options
+ * described by data. To add a command: write a cmd_*.c, declare it at the end of this file and add it to the
+ * table in cli.c. */
+#ifndef ICT_HARNESS_CLI_H
+#define ICT_HARNESS_CLI_H
+
+#include "harness/paths.h"
+#include "harness/store.h"
+
+enum ExitCode {
+    EXIT_DONE = 0,
+    EXIT_RUN_FAILED = 1,
+    EXIT_USAGE = 2,   /* usage or configuration; nothing was started */
+    EXIT_STOPPED = 75 /* stopped early with its state saved; the same command goes on */
+};
+
+typedef struct Command {
+    const char *name, *usage, *summary;
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an ExitCode */
+} Command;
+
+int cli_main(int argc, char **argv);
+
+/* ---- options ---- */
+
+typedef enum OptionKind {
+    OPTION_FLAG,    /* bool */
+    OPTION_TEXT,    /* const char * */
+    OPTION_COUNT,   /* int, not negative */
+    OPTION_DURATION /* double, seconds: 90, 45s, 9m, 1h30m */
+} OptionKind;
+
+typedef struct Option {
+    const char *name;
+    char letter; /* 0: none */
+    OptionKind kind;
+    void *value;
+    const char *value_name, *help; /* value_name: "N", "PATH"; NULL for flags */
+} Option;
+
+/* Sets the options' values and returns what is left, ended by NULL, and its count. Every command also knows
+ * --db, --folder and
+ * --data (hence `paths`) and --help. Ends the program with EXIT_USAGE on a mistake, EXIT_DONE after --help:
+ * nothing has been started yet. */
+char **options_parse(const Command *, int argc, char **argv, const Option *, int count, Paths *paths,
+                     int *left);
+
+/* "9m", "1h30m", "90"; false when it is not a duration. */
+bool duration_parse(const char *text, double *seconds);
+/* "0-63" or "5": first and count. */
+bool range_parse(const char *text, uint32_t *first, int *count);
+
+/* ---- what commands share ---- */
+
+/* Prints the error and returns the code. */
+int cli_fail(int code, const Error *);
+/* Opens the database of `paths`; prints the error when it cannot. */
+Store *cli_store(const Paths *);
+
+extern const Command command_run, command_worker, command_help, command_table, command_figure;
+
+#endif

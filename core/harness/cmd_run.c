@@ -1,0 +1,202 @@
+/* `run`: plan, store, queue. `worker`: what the queue starts. */
+#include "base/file.h"
+#include "base/log.h"
+#include "harness/cli.h"
+#include "harness/process.h"
+#include "harness/queue.h"
+#include "harness/worker.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- run ---- */
+
+typedef struct RunOptions {
+    const char *scale, *device;
+    int jobs, threads;
+    double max_wall;
+    bool dry_run, retry, force, fail_fast;
+    Paths paths;
+    char **files, **overrides;
+    int file_count, override_count;
+} RunOptions;
+
+/* An override has its '=' before any '/': paths may contain one too. */
+static bool is_override(const char *word) {
+    const char *equals = strchr(word, '=');
+    return equals && equals != word && (size_t)(equals - word) == strcspn(word, "=/");
+}
+
+/* Files come first, overrides behind them, in place. */
+static bool words_sort(RunOptions *options, char **words, int count) {
+    options->files = words;
+    for (int i = 0; i < count; i++) {
+        if (is_override(words[i])) continue;
+        const size_t length = strlen(words[i]);
+        const bool yaml = (length > 5 && !strcmp(words[i] + length - 5, ".yaml")) ||
+                          (length > 4 && !strcmp(words[i] + length - 4, ".yml"));
+        if (!yaml) {
+            log_error("'%s' is neither a YAML file nor key=value", words[i]);
+            return false;
+        }
+        char *word = words[i];
+        memmove(words + options->file_count + 1, words + options->file_count,
+                (size_t)(i - options->file_count) * sizeof *words);
+        words[options->file_count++] = word;
+    }
+    options->overrides = words + options->file_count;
+    options->override_count = count - options->file_count;
+    if (!options->file_count) log_error("name a YAML file, for instance experiments/quickstart.yaml");
+    return options->file_count > 0;
+}
+
+static bool plan_of(const RunOptions *options, Plan *plan, Error *error) {
+    char scales[1024];
+    const PlanRequest request = {.files = (const char *const *)options->files,
+                                 .file_count = options->file_count,
+                                 .overrides = (const char *const *)options->overrides,
+                                 .override_count = options->override_count,
+                                 .scale = options->scale,
+                                 .data_folder = options->paths.data,
+                                 .scale_folder =
+                                     path_join(scales, options->paths.root, "experiments/scales")};
+    return plan_make(&request, plan, error);
+}
+
+static const Experiment *experiment_of(const Plan *plan, const RunSpec *spec) {
+    for (int i = 0; i < plan->experiment_count; i++)
+        if (!strcmp(plan->experiments[i].name, spec->experiment)) return &plan->experiments[i];
+    CHECK(false, "the plan has no experiment %s", spec->experiment);
+    return NULL;
+}
+
+static bool plan_store(Store *store, const Paths *paths, const Plan *plan, Error *error) {
+    char published[1024];
+    for (int i = 0; i < plan->run_count; i++)
+        if (!store_add_run(store, experiment_of(plan, &plan->runs[i]), &plan->runs[i], error)) return false;
+    path_join(published, paths->root, "results/published.csv");
+    return !file_exists(published) || store_load_published(store, published, error);
+}
+
+/* What --dry-run shows of a run: its name and state; the whole configuration when it is the only one. */
+static void run_show(Store *store, const RunSpec *spec, bool whole) {
+    RunRow row;
+    const char *state = "new";
+    if (store && store_get_run(store, spec->id, &row, NULL)) {
+        state = run_state_name(row.state);
+        run_row_free(&row);
+    }
+    printf("%-10s %-12s %-24s %-28s %-8s seed %-4lld %lld steps of %d images\n", spec->id, state,
+           spec->experiment, *spec->arm ? spec->arm : "-", spec->scale, (long long)spec->config.seed,
+           (long long)spec->config.train.steps, spec->config.train.batch);
+    if (!whole) return;
+    Text text = {0};
+    config_print(&spec->config, false, &text);
+    printf("\n%s", text_view(&text));
+    text_free(&text);
+}
+
+static int dry_run(const RunOptions *options, const Plan *plan) {
+    Store *store = file_exists(options->paths.database) ? cli_store(&options->paths) : NULL;
+    for (int i = 0; i < plan->run_count; i++) run_show(store, &plan->runs[i], plan->run_count == 1);
+    store_close(store);
+    return EXIT_DONE;
+}
+
+static char *words_join(int argc, char **argv) {
+    Text text = {0};
+    text_append(&text, "./run");
+    for (int i = 0; i < argc; i++) text_append(&text, strpbrk(argv[i], " '\"") ? " '%s'" : " %s", argv[i]);
+    char *joined = text_copy(text_view(&text));
+    text_free(&text);
+    return joined;
+}
+
+static int plan_run(const RunOptions *options, const Plan *plan, const char *command) {
+    Error error;
+    Store *store = cli_store(&options->paths);
+    if (!store) return EXIT_USAGE;
+    const QueueRequest request = {.store = store,
+                                  .plan = plan,
+                                  .paths = &options->paths,
+                                  .device = options->device,
+                                  .threads = options->threads,
+                                  .jobs = options->jobs > 0 ? options->jobs : 1,
+                                  .max_wall = options->max_wall,
+                                  .retry = options->retry,
+                                  .force = options->force,
+                                  .fail_fast = options->fail_fast,
+                                  .command = command};
+    const int code =
+        plan_store(store, &options->paths, plan, &error) ? queue_run(&request) : cli_fail(EXIT_USAGE, &error);
+    store_close(store);
+    return code;
+}
+
+static int run_run(int argc, char **argv) {
+    RunOptions options = {.device = "cpu", .jobs = 1};
+    char *command = words_join(argc - 1, argv + 1);
+    const Option list[] = {
+        {"scale", 's', OPTION_TEXT, &options.scale, "NAME",
+         "smoke, desk, hour or paper (experiments/scales)"},
+        {"device", 0, OPTION_TEXT, &options.device, "D", "cpu, cuda or cuda:1 (default cpu)"},
+        {"jobs", 'j', OPTION_COUNT, &options.jobs, "N", "runs at a time (default 1)"},
+        {"threads", 0, OPTION_COUNT, &options.threads, "N",
+         "CPU threads of each run (default: all, shared among the jobs)"},
+        {"max-wall", 0, OPTION_DURATION, &options.max_wall, "9m",
+         "stop after this time with the state saved"},
+        {"dry-run", 'n', OPTION_FLAG, &options.dry_run, NULL,
+         "show the runs and their states, start nothing"},
+        {"retry", 0, OPTION_FLAG, &options.retry, NULL, "run failed runs again, from their last checkpoint"},
+        {"force", 0, OPTION_FLAG, &options.force, NULL,
+         "run all of them again from the beginning, finished ones too"},
+        {"fail-fast", 0, OPTION_FLAG, &options.fail_fast, NULL, "stop at the first failure"},
+    };
+    int count;
+    char **words =
+        options_parse(&command_run, argc, argv, list, sizeof list / sizeof *list, &options.paths, &count);
+    Plan plan;
+    Error error;
+    int code = EXIT_USAGE;
+    if (words_sort(&options, words, count)) {
+        if (!plan_of(&options, &plan, &error))
+            cli_fail(EXIT_USAGE, &error);
+        else {
+            code = options.dry_run ? dry_run(&options, &plan) : plan_run(&options, &plan, command);
+            plan_free(&plan);
+        }
+    }
+    free(command);
+    return code;
+}
+
+const Command command_run = {
+    "run", "FILE.yaml... [key=value...] [options]",
+    "run experiments (the word `run` may be left out); the same command again resumes", run_run};
+
+/* ---- worker ---- */
+
+static int worker_command(int argc, char **argv) {
+    Worker worker = {.device_spec = "cpu"};
+    int parent = 0, count;
+    const Option list[] = {
+        {"run-folder", 0, OPTION_TEXT, &worker.folder, "PATH", "the run's own folder, with config.yaml"},
+        {"device", 0, OPTION_TEXT, &worker.device_spec, "D", "cpu, cuda or cuda:1"},
+        {"threads", 0, OPTION_COUNT, &worker.threads, "N", "CPU threads"},
+        {"parent", 0, OPTION_COUNT, &parent, "PID", "stop when this process ends"},
+        {"max-wall", 0, OPTION_DURATION, &worker.max_wall, "9m", "stop after this time"},
+    };
+    char **words =
+        options_parse(&command_worker, argc, argv, list, sizeof list / sizeof *list, &worker.paths, &count);
+    if (count != 1 || !worker.folder) {
+        log_error("worker is started by `run`, with one run's id and --run-folder");
+        return EXIT_USAGE;
+    }
+    if (parent && !process_follow_parent(parent)) return EXIT_STOPPED;
+    worker.id = words[0];
+    return worker_run(&worker);
+}
+
+const Command command_worker = {"worker", "worker ID --run-folder PATH", NULL, worker_command};

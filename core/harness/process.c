@@ -1,0 +1,103 @@
+/* Child processes by posix_spawn: for facts (git) and for runs (this program itself). */
+#define _GNU_SOURCE /* pipe2 */
+#include "harness/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* posix_spawn wants `char *const *` and promises not to write. */
+static char *const *spawn_arguments(const char *const *arguments) {
+    return (char *const *)(uintptr_t)arguments;
+}
+
+static bool output_read(int descriptor, Text *output) {
+    char piece[4096];
+    ssize_t got;
+    while ((got = read(descriptor, piece, sizeof piece)) != 0) {
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return false;
+        text_append_bytes(output, piece, (size_t)got);
+    }
+    return true;
+}
+
+static int exit_status(int pid) {
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) return -1;
+    return status;
+}
+
+bool process_capture(const char *const *arguments, Text *output) {
+    int ends[2], pid;
+    if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    const bool started =
+        posix_spawnp(&pid, arguments[0], &actions, NULL, spawn_arguments(arguments), environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    const bool read_all = started && output_read(ends[0], output);
+    close(ends[0]);
+    return started && exit_status(pid) == 0 && read_all;
+}
+
+/* The child starts with no signal blocked and the usual handling: the parent's choices are not its own. */
+static void attributes_make(posix_spawnattr_t *attributes) {
+    sigset_t none, usual;
+    sigemptyset(&none);
+    sigemptyset(&usual);
+    for (const int *s = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD, SIGPIPE, 0}; *s; s++)
+        sigaddset(&usual, *s);
+    posix_spawnattr_init(attributes);
+    posix_spawnattr_setsigmask(attributes, &none);
+    posix_spawnattr_setsigdefault(attributes, &usual);
+    posix_spawnattr_setpgroup(attributes, 0);
+    posix_spawnattr_setflags(attributes,
+                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+}
+
+int process_start_self(const char *const *arguments, const char *log, Error *error) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int pid;
+    attributes_make(&attributes);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+    const int reason =
+        posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, spawn_arguments(arguments), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    if (reason == 0) return pid;
+    error_set(error, "a child process with its output in %s cannot be started: %s", log, strerror(reason));
+    return -1;
+}
+
+/* SIGTERM and not SIGKILL: the child then saves its state. Asking after the request closes the gap in which
+ * the parent may have died unseen. */
+bool process_follow_parent(int parent) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    return getppid() == parent;
+}
+
+const char *process_ending(int status, char out[96]) {
+    if (WIFSIGNALED(status))
+        snprintf(out, 96, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(out, 96, "ended with exit status %d", WEXITSTATUS(status));
+    return out;
+}
