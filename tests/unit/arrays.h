@@ -14,7 +14,7 @@
 
 #define LENGTH(array) ((int)(sizeof(array) / sizeof *(array)))
 
-enum { ARRAYS_MAX = 512 };
+enum { ARRAYS_MAX = 8192 };
 static Device *device;
 static void *arrays_owned[ARRAYS_MAX];
 static int arrays_count;
@@ -97,6 +97,18 @@ static inline double *doubles_of(const float *x, int64_t count) {
     double *out = array_poisoned((size_t)count * sizeof(double));
     for (int64_t i = 0; i < count; i++) out[i] = x[i];
     return out;
+}
+
+static inline double *doubles_zero(int64_t count) {
+    double *out = array_poisoned((size_t)count * sizeof(double));
+    for (int64_t i = 0; i < count; i++) out[i] = 0.0;
+    return out;
+}
+
+/* A second call gave the same bits. */
+static inline void check_same_bits(const float *a, const float *b, int64_t count, const char *what) {
+    if (memcmp(a, b, (size_t)count * sizeof(float)) != 0)
+        fail_msg("%s: the second call gave other bits", what);
 }
 
 static inline double dot(Tensor a, Tensor b) {
