@@ -209,7 +209,9 @@ static void test_add_scale(void **state) {
     const int lengths[] = {1, 15, 16, 17, 8191, 16385};
     for (int i = 0; i < 4 * LENGTH(lengths); i++) {
         const int n = lengths[i / 4], kind = i % 4;
-        const Tensor a = tensor_random(1, 1, 1, n), b = kind == 3 ? (Tensor){0} : tensor_random(1, 1, 1, n);
+        const Tensor a = tensor_random(1, 1, 1, n);
+        Tensor b = tensor_random(1, 1, 1, n);
+        if (kind == 3) b.data = NULL;
         const Tensor y = kind == 1 ? a : kind == 2 ? b : tensor_like(a);
         double *expected = doubles_of(a.data, n);
         for (int k = 0; k < n; k++)
