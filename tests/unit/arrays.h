@@ -29,9 +29,15 @@ static inline int arrays_setup(void **state) {
     return 0;
 }
 
+/* Frees all arrays so far, for tests with many cases. */
+static inline void arrays_release(void) {
+    for (int i = 0; i < arrays_count; i++) free(arrays_owned[i]);
+    arrays_count = 0;
+}
+
 static inline int arrays_teardown(void **state) {
     (void)state;
-    for (int i = 0; i < arrays_count; i++) free(arrays_owned[i]);
+    arrays_release();
     device_close(device);
     return 0;
 }
