@@ -241,18 +241,16 @@ static bool scale_find(Planner *planner, const char *name, const char *where, ch
 }
 
 /* What the scale adds to a file's settings; a file needs nothing for the scale that it is written at. */
-static bool scale_overlay(Planner *planner, const ExperimentFile *file, const char *scale,
+static void scale_overlay(Planner *planner, const ExperimentFile *file, const char *scale,
                           Settings *overlay) {
     char path[1024];
-    if (strcmp(scale, file->scale) == 0) return true;
-    if (!scale_find(planner, scale, "command line", path)) return false;
-    const int before = planner->problems.count;
+    const int before = planner->problems.found;
+    if (strcmp(scale, file->scale) == 0 || !scale_find(planner, scale, "command line", path)) return;
     scale_read(path, overlay, &planner->problems);
-    if (overlay->count || planner->problems.count > before) return true;
+    if (overlay->count || planner->problems.found > before) return;
     problem_add(&planner->problems, file->record.file,
                 "written at scale '%s'; scale '%s' changes nothing, so it cannot be had from this file",
                 file->scale, scale);
-    return false;
 }
 
 static void check_scales(Planner *planner, const ExperimentFile *file) {
@@ -262,14 +260,18 @@ static void check_scales(Planner *planner, const ExperimentFile *file) {
             scale_find(planner, file->scales.items[i].name, file->scales.items[i].where, path);
 }
 
-static void plan_file(Planner *planner, const ExperimentFile *file) {
+/* Reads a file and, when all of it is good, adds its runs. */
+static void plan_file(Planner *planner, const char *path, ExperimentFile *file) {
+    const int before = planner->problems.found;
+    Settings overlay = {0};
+    experiment_read(path, file, &planner->problems);
     const char *scale = planner->request->scale ? planner->request->scale : file->scale;
     const NamedSettings *exceptions = named_find(&file->scales, scale);
-    Settings overlay = {0};
+    check_scales(planner, file);
+    scale_overlay(planner, file, scale, &overlay);
     if (file->grid.count + planner->overrides.count > MOST_AXES)
-        problem_add(&planner->problems, file->record.file,
-                    "more than %d keys in grid and on the command line", MOST_AXES);
-    else if (scale_overlay(planner, file, scale, &overlay)) {
+        problem_add(&planner->problems, path, "more than %d keys in grid and on the command line", MOST_AXES);
+    if (planner->problems.found == before) {
         Point base = {.lists = {&file->settings, &overlay}, .list_count = 2};
         if (exceptions) base.lists[base.list_count++] = &exceptions->settings;
         experiment_expand(planner, file, base, scale);
@@ -311,10 +313,7 @@ static void plan_files(Planner *planner) {
     CHECK(plan->experiments, "out of memory for %d experiments", request->file_count);
     for (int i = 0; i < request->file_count; i++) {
         ExperimentFile file;
-        const int before = planner->problems.count;
-        experiment_read(request->files[i], &file, &planner->problems);
-        check_scales(planner, &file);
-        if (planner->problems.count == before) plan_file(planner, &file);
+        plan_file(planner, request->files[i], &file);
         plan->experiments[plan->experiment_count++] = file.record;
         file.record = (Experiment){0}; /* now the plan's */
         experiment_free(&file);

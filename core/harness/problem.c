@@ -32,6 +32,7 @@ void problem_add(Problems *problems, const char *where, const char *format, ...)
     line_clean(line);
     strcat(line, "\n");
     const size_t length = strlen(line);
+    problems->found++;
     if (has_line(&problems->text, line, length)) return;
     text_append_bytes(&problems->text, line, length);
     problems->count++;

@@ -9,6 +9,7 @@
 typedef struct Problems {
     Text text; /* one problem a line */
     int count;
+    int found; /* repetitions included: has anything been found since? */
 } Problems;
 
 /* Adds "where: message". A line that is there already is not added again: a base file is read once for each
