@@ -6,7 +6,10 @@
  * the trained weights belongs to it, and everything that changes the evaluations stored with them: a run that
  * asked for other evaluations must not pass as done (`./run eval ID` evaluates old weights anew, without
  * training). Left out are keys that change neither: how often metrics and checkpoints are written, the
- * micro-batch (rounding only), the size of the sample picture. */
+ * micro-batch (rounding only), the size of the sample picture. Keys at their default are left out too, so
+ * that a new key, whose default is what the program did before, leaves old runs their ids; a default, once
+ * given, is therefore never changed without a new NUMERICS_VERSION (test_config.c watches).
+ */
 #ifndef ICT_HARNESS_CONFIG_H
 #define ICT_HARNESS_CONFIG_H
 
@@ -51,8 +54,8 @@ bool config_has_key(const char *name);
 /* "; did you mean 'train.batch'?", or "" when no key or section is near. */
 const char *config_suggestion(const char *name, char out[128]);
 
-/* "key: value" lines in the table's order; `identity` leaves out what does not belong to it (see above). As
- * YAML it reads back to the same configuration. */
+/* "key: value" lines in the table's order. All keys; as YAML it reads back to the same configuration. With
+ * `identity` only what makes the identity (see above). */
 void config_print(const Config *, bool identity, Text *out);
 
 /* What config_print() wrote, over the defaults; every problem at once, as "name:line:column: ...". */

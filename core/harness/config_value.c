@@ -275,10 +275,21 @@ bool config_get(const Config *config, const char *name, Text *out) {
     return key != NULL;
 }
 
+static bool is_default(const Key *key, const Config *config, const Config *initial) {
+    Text value = {0}, other = {0};
+    key_print(key, config, &value);
+    key_print(key, initial, &other);
+    const bool same = strcmp(text_view(&value), text_view(&other)) == 0;
+    text_free(&value);
+    text_free(&other);
+    return same;
+}
+
 void config_print(const Config *config, bool identity, Text *out) {
+    const Config initial = config_default();
     for (int i = 0; i < config_key_count; i++) {
         const Key *key = &config_keys[i];
-        if (identity && !key->identity) continue;
+        if (identity && (!key->identity || is_default(key, config, &initial))) continue;
         text_append(out, "%s: ", key->name);
         key_print(key, config, out);
         text_append(out, "\n");

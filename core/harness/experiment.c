@@ -295,6 +295,7 @@ void experiment_free(ExperimentFile *experiment) {
 
 void scale_read(const char *path, Settings *settings, Problems *problems) {
     char *text = NULL;
+    Settings own = {0};
     YamlNode *root = file_parse(path, "scale", &text, problems);
     if (!root) return;
     const Source source = {path, root, problems};
@@ -304,8 +305,9 @@ void scale_read(const char *path, Settings *settings, Problems *problems) {
         if (is_reserved(node->key))
             complain(&source, node, "'%s': a scale has only notes and settings", node->key);
         else
-            settings_read(settings, node, path, problems);
+            settings_read(&own, node, path, problems);
     }
+    settings_move(settings, &own);
     free(text);
     yaml_tree_free(root);
 }

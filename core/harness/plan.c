@@ -151,8 +151,18 @@ static void check_twins(Planner *planner, const Experiment *experiment, int firs
 
 /* ---- one experiment ---- */
 
-/* Grid and command line together; the command line replaces an axis of the grid; the seed goes round slowest,
- * so that a plan that is cut short still compares all arms. */
+static void axes_to_front(Settings *axes, int count, const char *key) {
+    for (int i = 1; i < count; i++) {
+        if (strcmp(axes[i].items[0].key, key)) continue;
+        const Settings axis = axes[i];
+        memmove(axes + 1, axes, sizeof *axes * (size_t)i);
+        axes[0] = axis;
+    }
+}
+
+/* Grid and command line together, as one layer; the command line replaces an axis of the grid. The data set's
+ * name comes before what is said about it, and the seed, in front of all, goes round slowest, so that a plan
+ * that is cut short still compares all arms. */
 static int axes_collect(const Axes *grid, const Axes *overrides, Settings axes[MOST_AXES]) {
     int count = 0;
     for (int i = 0; i < grid->count; i++) {
@@ -162,12 +172,8 @@ static int axes_collect(const Axes *grid, const Axes *overrides, Settings axes[M
         if (!replaced) axes[count++] = grid->items[i];
     }
     for (int j = 0; j < overrides->count; j++) axes[count++] = overrides->items[j];
-    for (int i = 1; i < count; i++) {
-        if (strcmp(axes[i].items[0].key, "seed")) continue;
-        const Settings seed = axes[i];
-        memmove(axes + 1, axes, sizeof *axes * (size_t)i);
-        axes[0] = seed;
-    }
+    axes_to_front(axes, count, "data.name");
+    axes_to_front(axes, count, "seed");
     return count;
 }
 

@@ -16,8 +16,13 @@ static bool has_line(const Text *text, const char *line, size_t length) {
 
 /* Values come from files: a line break or an escape code in one must not break the list or the terminal. */
 static void line_clean(char *line) {
-    for (; *line; line++)
-        if ((unsigned char)*line < ' ' || *line == 0x7f) *line = '?';
+    char *to = line;
+    for (const char *from = line; *from; from++) {
+        const bool gap = *from == '\n' || *from == '\t';
+        if (gap) from += strspn(from + 1, " \n\t");
+        *to++ = gap ? ' ' : (unsigned char)*from < ' ' || *from == 0x7f ? '?' : *from;
+    }
+    *to = 0;
 }
 
 void problem_add(Problems *problems, const char *where, const char *format, ...) {

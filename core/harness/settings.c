@@ -138,18 +138,30 @@ void settings_split_axis(Settings *settings, const char *key, const char *values
 
 /* ---- as a whole ---- */
 
+static bool names_data(const Setting *setting) {
+    return strcmp(setting->key, "data.name") == 0;
+}
+
 void settings_move(Settings *to, Settings *from) {
-    for (int i = 0; i < from->count; i++) settings_push(to, from->items[i]);
+    for (int i = 0; i < from->count; i++)
+        if (names_data(&from->items[i])) settings_push(to, from->items[i]);
+    for (int i = 0; i < from->count; i++)
+        if (!names_data(&from->items[i])) settings_push(to, from->items[i]);
     free(from->items);
     *from = (Settings){0};
 }
 
+static void setting_apply(const Setting *setting, Config *config) {
+    const DataConfig before = config->data;
+    Error error;
+    CHECK(config_set(config, setting->key, setting->value, &error), "%s: %s", setting->where, error.text);
+    if (strcmp(before.name, config->data.name) == 0) return;
+    config->data.resolution = config->data.count = 0;
+    config->data.seed = 0;
+}
+
 void settings_apply(const Settings *settings, Config *config) {
-    for (int i = 0; i < settings->count; i++) {
-        Error error;
-        CHECK(config_set(config, settings->items[i].key, settings->items[i].value, &error), "%s: %s",
-              settings->items[i].where, error.text);
-    }
+    for (int i = 0; i < settings->count; i++) setting_apply(&settings->items[i], config);
 }
 
 void settings_free(Settings *settings) {
@@ -166,11 +178,12 @@ void settings_free(Settings *settings) {
 
 bool config_parse(const char *text, size_t size, const char *name, Config *config, Error *error) {
     Problems problems = {0};
-    Settings settings = {0};
+    Settings read = {0}, settings = {0};
     YamlNode *root = yaml_parse(text, size, name, &problems);
-    if (root && root->kind == YAML_MAP) settings_read_map(&settings, root, name, &problems);
+    if (root && root->kind == YAML_MAP) settings_read_map(&read, root, name, &problems);
     if (root && root->kind != YAML_MAP) problem_add(&problems, name, "expected lines 'key: value'");
     const bool good = problems_none(&problems, error);
+    settings_move(&settings, &read);
     if (good) {
         *config = config_default();
         settings_apply(&settings, config);

@@ -31,8 +31,11 @@ void settings_read_axis(Settings *, const char *key, const YamlNode *list, const
 /* The same from the command line: "0,1,2", or "[16],[16,8]" for keys that hold lists. */
 void settings_split_axis(Settings *, const char *key, const char *values, const char *where, Problems *);
 
-/* Moves all of `from` behind those of `to`; later ones win. */
+/* Moves all of `from`, as one layer, behind those of `to`; later ones win. */
 void settings_move(Settings *to, Settings *from);
+/* A data set's name takes data.resolution, data.count and data.seed with it: another name clears them, since
+ * what was said about one data set (16 x 16 shapes) is wrong for another. Within a layer the name comes
+ * first. */
 void settings_apply(const Settings *, Config *);
 void settings_free(Settings *);
 

@@ -138,6 +138,24 @@ static void scales_that_do_not_exist_are_refused(void **state) {
             "this file");
 }
 
+static void another_data_set_forgets_what_was_said_of_the_first(void **state) {
+    (void)state;
+    const char *path = written("data.yaml", "data: {resolution: 16, count: 64, seed: 3, name: shapes}\n");
+    Plan plan = planned((Ask){{path}, {"data.name=shapes"}, NULL, false});
+    const DataConfig *data = &plan.runs[0].config.data;
+    assert_true(data->resolution == 16 && data->count == 64 && data->seed == 3);
+    plan_free(&plan);
+    plan = planned((Ask){{path}, {"data.count=9", "data.name=cifar10"}, NULL, false});
+    data = &plan.runs[0].config.data;
+    assert_true(data->resolution == 0 && data->count == 9 && data->seed == 0);
+    plan_free(&plan);
+    const char *based = written("data2.yaml", "base: data.yaml\ndata.seed: 5\ndata.name: cifar10\n");
+    plan = planned((Ask){{based}, {NULL}, NULL, false});
+    data = &plan.runs[0].config.data;
+    assert_true(data->resolution == 0 && data->count == 0 && data->seed == 5);
+    plan_free(&plan);
+}
+
 /* ---- arms and grids ---- */
 
 static void arms_multiply_with_the_grid_seeds_outermost(void **state) {
@@ -369,6 +387,7 @@ int main(void) {
         cmocka_unit_test(later_settings_win),
         cmocka_unit_test(a_scale_lies_between_settings_and_arms),
         cmocka_unit_test(scales_that_do_not_exist_are_refused),
+        cmocka_unit_test(another_data_set_forgets_what_was_said_of_the_first),
         cmocka_unit_test(arms_multiply_with_the_grid_seeds_outermost),
         cmocka_unit_test(sweeps_come_from_the_command_line),
         cmocka_unit_test(an_arm_is_never_silently_another),
