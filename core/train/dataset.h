@@ -1,5 +1,5 @@
-/* Data sets: data/<name>/{images.npy, labels.npy, dataset.yaml}, memory-mapped; and `shapes`, built in and drawn from a
- * seed. The hash identifies the pixels and labels; it enters every run's id. */
+/* Data sets: data/<name>/{images.npy, labels.npy, dataset.yaml}, memory-mapped; and `shapes`, built in and
+ * drawn from a seed. The hash identifies the pixels and labels; it enters every run's id. */
 #ifndef ICT_TRAIN_DATASET_H
 #define ICT_TRAIN_DATASET_H
 
@@ -9,8 +9,9 @@
 
 typedef struct DataConfig {
     char name[64];
-    int resolution; /* of shapes; stored sets have their own (0: whatever it is) */
-    int count;      /* of shapes; 0: all of a stored set, otherwise its first `count` images */
+    int resolution; /* of shapes (0: 32); stored sets have their own, which a resolution other than 0 must
+                       equal */
+    int count;      /* of shapes (0: 10,000); of a stored set its first `count` images (0: all) */
     int64_t seed;   /* of shapes */
     bool flip;
 } DataConfig;
@@ -18,19 +19,20 @@ typedef struct DataConfig {
 typedef struct Dataset {
     char name[64];
     int count, height, width, channels, classes;
-    const uint8_t *images;  /* count x height x width x channels */
-    const int32_t *labels;  /* NULL without labels */
+    const uint8_t *images;    /* count x height x width x channels */
+    const int32_t *labels;    /* NULL without labels */
     char class_names[64][24]; /* may be empty */
     Hash hash;
-    void *storage;          /* the implementation's */
+    void *storage; /* the implementation's */
 } Dataset;
 
 /* `folder` is the data folder ("data"). The message for a missing set says how to import it. */
 bool dataset_open(const DataConfig *, const char *folder, Dataset *, Error *);
 void dataset_close(Dataset *);
 
-/* Writes data/<name>/ from: a zip of PNG/JPEG files (labels from EDM's dataset.json when present), or the CIFAR-10 binary
- * archive (cifar-10-binary.tar.gz or its unpacked .bin files). The kind is found out from the file. */
+/* Writes data/<name>/ from: a zip or folder of PNG/JPEG files (labels from EDM's dataset.json when present),
+ * or the CIFAR-10 binary archive (cifar-10-binary.tar.gz or its unpacked .bin files). The kind is found out
+ * from the file. */
 bool dataset_import(const char *name, const char *path, const char *folder, Error *);
 
 /* One line per stored set and the built-in ones. */

@@ -1,0 +1,185 @@
+/* Imports a zip or folder of PNG and JPEG files (EDM's layout): pictures sorted by name, class labels from
+ * the file dataset.json at the top, {"labels": [["00/00000.png", 6], ...]}. All pictures must have one size:
+ * scaling and cropping are decisions about an experiment's data that an importer should not make in passing.
+ */
+#include "train/dataset_internal.h"
+#include "train/import_source.h"
+
+#include "base/image.h"
+#include "base/log.h"
+
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- labels ---- */
+
+typedef struct NamedLabel {
+    const char *name;
+    int label;
+} NamedLabel;
+
+static int label_compare(const void *a, const void *b) {
+    return strcmp(((const NamedLabel *)a)->name, ((const NamedLabel *)b)->name);
+}
+
+enum { LABEL_MAX = 1 << 20 };
+
+static bool pair_read(const cJSON *pair, NamedLabel *label, Error *error) {
+    const cJSON *name = pair ? pair->child : NULL, *value = name ? name->next : NULL;
+    if (!cJSON_IsArray(pair) || !cJSON_IsString(name))
+        return error_set(error, "dataset.json: an entry of \"labels\" is not [\"file name\", class number]");
+    const bool whole = cJSON_IsNumber(value) && value->valuedouble == (double)value->valueint;
+    if (!whole || value->valueint < 0 || value->valueint >= LABEL_MAX)
+        return error_set(error, "dataset.json: the label of '%s' is not a class number", name->valuestring);
+    *label = (NamedLabel){name->valuestring, value->valueint};
+    return true;
+}
+
+/* Turns the file's list into one label per picture of the source. */
+static bool labels_match(const cJSON *list, const Source *source, int32_t *labels, int *classes,
+                         Error *error) {
+    int count = 0;
+    NamedLabel *known = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *known);
+    CHECK(known, "out of memory for the labels");
+    bool good = true;
+    for (const cJSON *pair = list->child; pair && good; pair = pair->next)
+        good = pair_read(pair, &known[count++], error);
+    if (good) qsort(known, (size_t)count, sizeof *known, label_compare);
+    for (int i = 0; i < source->count && good; i++) {
+        const NamedLabel wanted = {source->pictures[i].name, 0};
+        const NamedLabel *found = bsearch(&wanted, known, (size_t)count, sizeof *known, label_compare);
+        if (!found) good = error_set(error, "dataset.json: has no label for '%s'", wanted.name);
+        if (!found) break;
+        labels[i] = found->label;
+        if (*classes <= found->label) *classes = found->label + 1;
+    }
+    free(known);
+    return good;
+}
+
+static bool labels_parse(SourceReader *reader, int32_t *labels, int *classes, Error *error) {
+    const Source *source = reader->source;
+    if (!reader_read(reader, &source->labels, error)) return false;
+    cJSON *json = cJSON_ParseWithLength((const char *)reader->bytes, reader->size);
+    if (!json) return error_set(error, "%s: dataset.json is not JSON", source->path);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "labels");
+    bool good = true; /* "labels": null says that there are none */
+    if (list && !cJSON_IsNull(list))
+        good = cJSON_IsArray(list) ? labels_match(list, source, labels, classes, error)
+                                   : error_set(error, "dataset.json: \"labels\" is not a list");
+    cJSON_Delete(json);
+    return good || error_wrap(error, "%s", source->path);
+}
+
+/* ---- pictures ---- */
+
+typedef struct Job {
+    const Source *source;
+    DatasetWriter *writer;
+    int done,
+        failed; /* failed: the first picture that did, so that the message does not depend on the threads */
+    double told;
+    Error error;
+} Job;
+
+static bool picture_import(Job *job, SourceReader *reader, int i, Error *error) {
+    const DatasetInfo *info = &job->writer->info;
+    const char *name = job->source->pictures[i].name;
+    Image image;
+    if (!reader_read(reader, &job->source->pictures[i], error)) return false;
+    if (!image_decode(reader->bytes, reader->size, name, &image, error))
+        return error_wrap(error, "%s", job->source->path);
+    const bool fits = image.width == info->width && image.height == info->height;
+    const size_t size = (size_t)(info->height * info->width * 3);
+    if (fits)
+        memcpy(job->writer->images + (size_t)i * size, image.pixels, size);
+    else
+        error_set(error,
+                  "%s: '%s' is %d x %d, but the first picture ('%s') is %d x %d; all must have one size",
+                  job->source->path, name, image.width, image.height, job->source->pictures[0].name,
+                  info->width, info->height);
+    image_free(&image);
+    return fits;
+}
+
+static void failure_note(Job *job, int i, const Error *error) {
+#pragma omp critical(import_failure)
+    if (i < job->failed) {
+        job->error = *error;
+#pragma omp atomic write
+        job->failed = i;
+    }
+}
+
+static void progress_note(Job *job) {
+    int done;
+#pragma omp atomic capture
+    done = ++job->done;
+    if (done % 256) return;
+#pragma omp critical(import_progress)
+    if (clock_monotonic() - job->told > 1) {
+        job->told = clock_monotonic();
+        log_progress(false, "importing: %d of %d pictures", done, job->source->count);
+    }
+}
+
+static bool pictures_import(const Source *source, DatasetWriter *writer, Error *error) {
+    Job job = {.source = source, .writer = writer, .failed = source->count, .told = clock_monotonic()};
+#pragma omp parallel
+    {
+        SourceReader reader;
+        Error mine;
+        const bool ready = reader_open(&reader, source, &mine);
+        if (!ready) failure_note(&job, 0, &mine);
+#pragma omp for schedule(dynamic, 64)
+        for (int i = 0; i < source->count; i++) {
+            int failed;
+#pragma omp atomic read
+            failed = job.failed;
+            if (!ready || i >= failed) continue;
+            if (!picture_import(&job, &reader, i, &mine)) failure_note(&job, i, &mine);
+            progress_note(&job);
+        }
+        reader_close(&reader);
+    }
+    if (job.failed == source->count) return true;
+    return error_set(error, "%s", job.error.text);
+}
+
+/* Size of the first picture, labels of all. */
+static bool info_find(DatasetInfo *info, const Source *source, int32_t *labels, Error *error) {
+    SourceReader reader;
+    Image image;
+    if (!reader_open(&reader, source, error)) return false;
+    bool good = reader_read(&reader, &source->pictures[0], error) &&
+                (image_decode(reader.bytes, reader.size, source->pictures[0].name, &image, error) ||
+                 error_wrap(error, "%s", source->path));
+    if (good) {
+        info->count = source->count;
+        info->width = image.width, info->height = image.height;
+        image_free(&image);
+        if (source->labelled) good = labels_parse(&reader, labels, &info->classes, error);
+    }
+    reader_close(&reader);
+    return good;
+}
+
+bool import_images(DatasetInfo *info, const char *path, const char *folder, Error *error) {
+    Source source;
+    DatasetWriter writer;
+    if (!source_open(&source, path, error)) return false;
+    if (source.others)
+        log_warn("%s: %d files that are neither PNG nor JPEG are left out", path, source.others);
+    int32_t *labels = calloc((size_t)source.count, sizeof *labels);
+    CHECK(labels, "out of memory for %d labels", source.count);
+    bool done = info_find(info, &source, labels, error) && writer_open(&writer, info, folder, error);
+    if (done) {
+        if (writer.labels) memcpy(writer.labels, labels, (size_t)source.count * sizeof *labels);
+        done = pictures_import(&source, &writer, error) && writer_commit(&writer, error);
+        writer_cancel(&writer);
+    }
+    free(labels);
+    source_close(&source);
+    return done;
+}

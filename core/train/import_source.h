@@ -1,0 +1,39 @@
+/* A collection of named picture files, in a zip or in a folder: what the importer of images reads from. */
+#ifndef ICT_TRAIN_IMPORT_SOURCE_H
+#define ICT_TRAIN_IMPORT_SOURCE_H
+
+#include "base/error.h"
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct SourceFile {
+    char *name;     /* relative to the zip or folder, '/' between parts */
+    uint64_t index; /* in the zip */
+} SourceFile;
+
+typedef struct Source {
+    const char *path;
+    bool zip;
+    SourceFile *pictures; /* .png, .jpg, .jpeg, sorted by the bytes of their names, as EDM's loader does */
+    int count, capacity, others;
+    bool labelled; /* there is a dataset.json */
+    SourceFile labels;
+} Source;
+
+bool source_open(Source *source, const char *path, Error *error);
+void source_close(Source *source);
+
+/* libzip's archives are not made for several threads: each thread opens a reader of its own. */
+typedef struct SourceReader {
+    const Source *source;
+    void *archive;
+    uint8_t *bytes; /* of the file read last */
+    size_t size, capacity;
+} SourceReader;
+
+bool reader_open(SourceReader *reader, const Source *source, Error *error);
+bool reader_read(SourceReader *reader, const SourceFile *file,
+                 Error *error); /* sets reader->bytes and ->size */
+void reader_close(SourceReader *reader);
+
+#endif
