@@ -8,9 +8,9 @@
 
 /* In the order of the help; those without a summary are internal. */
 static const Command *const commands[] = {
-    &command_run,
-    &command_help,
-    &command_worker,
+    &command_run,    &command_ls,    &command_show,   &command_diff,   &command_log,    &command_sample,
+    &command_eval,   &command_apply, &command_table,  &command_figure, &command_data,   &command_export,
+    &command_import, &command_bench, &command_doctor, &command_help,   &command_worker,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -94,4 +94,33 @@ Store *cli_store(const Paths *paths) {
     Error error;
     if (!store_open(paths->database, &store, &error)) log_error("%s", error.text);
     return store;
+}
+
+Store *cli_find_run(const Command *command, char **words, int count, const Paths *paths, RunRow *row) {
+    Error error;
+    if (count != 1) {
+        log_error("%s takes the id of one run: ./run %s (./run ls lists them)", command->name,
+                  command->usage);
+        return NULL;
+    }
+    Store *store = cli_store(paths);
+    if (!store || store_get_run(store, words[0], row, &error)) return store;
+    log_error("%s", error.text);
+    store_close(store);
+    return NULL;
+}
+
+Store *cli_open_run(const Command *command, int argc, char **argv, const Option *options, int count,
+                    Paths *paths, RunRow *row) {
+    int left;
+    char **words = options_parse(command, argc, argv, options, count, paths, &left);
+    return cli_find_run(command, words, left, paths, row);
+}
+
+Device *cli_device(const char *spec, int threads) {
+    Device *device;
+    Error error;
+    if (device_open(spec, threads, &device, &error)) return device;
+    log_error("%s", error.text);
+    return NULL;
 }

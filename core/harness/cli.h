@@ -57,6 +57,18 @@ int cli_fail(int code, const Error *);
 /* Opens the database of `paths`; prints the error when it cannot. */
 Store *cli_store(const Paths *);
 
-extern const Command command_run, command_worker, command_help, command_table, command_figure;
+/* For commands that are about one run: parses `COMMAND ID [options]`, opens the database, finds the run.
+ * NULL, with the error printed, when that fails. */
+Store *cli_open_run(const Command *, int argc, char **argv, const Option *, int count, Paths *, RunRow *);
+/* The same for a command whose options are parsed already. */
+Store *cli_find_run(const Command *, char **words, int count, const Paths *, RunRow *);
+/* Opens a device; prints the error and returns NULL when it cannot. */
+Device *cli_device(const char *spec, int threads);
+
+extern const Command command_run, command_worker, command_help;           /* cmd_run.c, cli.c */
+extern const Command command_ls, command_log, command_show, command_diff; /* cmd_ls.c, cmd_show.c */
+extern const Command command_sample, command_eval, command_apply;
+extern const Command command_table, command_figure; /* cmd_answers.c */
+extern const Command command_data, command_export, command_import, command_bench, command_doctor;
 
 #endif

@@ -17,7 +17,7 @@ typedef struct RunOptions {
     const char *scale, *device;
     int jobs, threads;
     double max_wall;
-    bool dry_run, retry, force, fail_fast;
+    bool dry_run, resolved, retry, force, fail_fast;
     Paths paths;
     char **files, **overrides;
     int file_count, override_count;
@@ -80,8 +80,8 @@ static bool plan_store(Store *store, const Paths *paths, const Plan *plan, Error
     return !file_exists(published) || store_load_published(store, published, error);
 }
 
-/* What --dry-run shows of a run: its name and state; the whole configuration when it is the only one. */
-static void run_show(Store *store, const RunSpec *spec, bool whole) {
+/* What --dry-run shows of a run. */
+static void run_show(Store *store, const RunSpec *spec) {
     RunRow row;
     const char *state = "new";
     if (store && store_get_run(store, spec->id, &row, NULL)) {
@@ -91,16 +91,24 @@ static void run_show(Store *store, const RunSpec *spec, bool whole) {
     printf("%-10s %-12s %-24s %-28s %-8s seed %-4lld %lld steps of %d images\n", spec->id, state,
            spec->experiment, *spec->arm ? spec->arm : "-", spec->scale, (long long)spec->config.seed,
            (long long)spec->config.train.steps, spec->config.train.batch);
-    if (!whole) return;
+}
+
+/* With --resolved, every key of every run, as it is stored: several runs are several YAML documents. */
+static void config_show(const RunSpec *spec, bool first) {
     Text text = {0};
     config_print(&spec->config, false, &text);
-    printf("\n%s", text_view(&text));
+    printf("%s%s", first ? "" : "---\n", text_view(&text));
     text_free(&text);
 }
 
 static int dry_run(const RunOptions *options, const Plan *plan) {
     Store *store = file_exists(options->paths.database) ? cli_store(&options->paths) : NULL;
-    for (int i = 0; i < plan->run_count; i++) run_show(store, &plan->runs[i], plan->run_count == 1);
+    for (int i = 0; i < plan->run_count; i++) {
+        if (options->resolved)
+            config_show(&plan->runs[i], i == 0);
+        else
+            run_show(store, &plan->runs[i]);
+    }
     store_close(store);
     return EXIT_DONE;
 }
@@ -149,6 +157,8 @@ static int run_run(int argc, char **argv) {
          "stop after this time with the state saved"},
         {"dry-run", 'n', OPTION_FLAG, &options.dry_run, NULL,
          "show the runs and their states, start nothing"},
+        {"resolved", 0, OPTION_FLAG, &options.resolved, NULL,
+         "with --dry-run: every key of every run instead"},
         {"retry", 0, OPTION_FLAG, &options.retry, NULL, "run failed runs again, from their last checkpoint"},
         {"force", 0, OPTION_FLAG, &options.force, NULL,
          "run all of them again from the beginning, finished ones too"},
@@ -164,7 +174,8 @@ static int run_run(int argc, char **argv) {
         if (!plan_of(&options, &plan, &error))
             cli_fail(EXIT_USAGE, &error);
         else {
-            code = options.dry_run ? dry_run(&options, &plan) : plan_run(&options, &plan, command);
+            code = options.dry_run || options.resolved ? dry_run(&options, &plan)
+                                                       : plan_run(&options, &plan, command);
             plan_free(&plan);
         }
     }

@@ -5,14 +5,21 @@
 
 enum { PIECE = 256 };
 
+SamplerConfig sampler_levels(const CtConfig *ct, int nfe, double sigma_mid) {
+    SamplerConfig sampler = {.nfe = nfe};
+    if (nfe == 2) sampler.sigmas[0] = sigma_mid;
+    for (int i = 0; nfe > 2 && i < nfe - 1; i++) sampler.sigmas[i] = ct_sigma(ct, nfe - 1 - i, nfe + 1);
+    return sampler;
+}
+
 static bool piece_draw(const SampleRequest *request, int done, int count, SampleDraw *draw, void *context,
                        float *images, uint8_t *bytes, Error *error) {
-    const SamplerConfig sampler = {.nfe = request->nfe, .sigmas = {request->sigma_mid}};
     const uint32_t first = request->first + (uint32_t)done;
     int32_t labels[PIECE];
     for (int i = 0; i < count && request->classes; i++)
         labels[i] = (int32_t)((first + (uint32_t)i) % (uint32_t)request->classes);
-    if (!draw(context, &sampler, first, count, request->classes ? labels : NULL, images, error)) return false;
+    if (!draw(context, &request->sampler, first, count, request->classes ? labels : NULL, images, error))
+        return false;
     images_to_bytes(images, (int64_t)count * request->image_size, request->rounding, bytes);
     return true;
 }

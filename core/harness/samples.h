@@ -10,9 +10,12 @@
 typedef bool SampleDraw(void *context, const SamplerConfig *, uint32_t first, int count,
                         const int32_t *labels, float *images, Error *);
 
+/* Levels for `nfe` network evaluations: none for one, sigma_mid for two, and for more the inner points of a
+ * Karras grid of nfe + 1 points (a choice of this project; the papers search for levels). */
+SamplerConfig sampler_levels(const CtConfig *, int nfe, double sigma_mid);
+
 typedef struct SampleRequest {
-    int nfe;
-    double sigma_mid; /* between the two steps of nfe 2 */
+    SamplerConfig sampler;
     Rounding rounding;
     uint32_t first; /* seed of the first image */
     int count;

@@ -1,0 +1,214 @@
+/* `bench`: the rate of whole training steps of an experiment on this machine, and with --ops the time of
+ * every op. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/philox.h"
+#include "harness/cli.h"
+#include "train/network.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TICK_STEPS = 4, LEAST_TICKS = 2 };
+
+typedef struct Bench {
+    const char *device_spec;
+    int threads;
+    double seconds; /* to measure */
+    bool ops;
+    Paths paths;
+    Config config;
+    Dataset data;
+    Device *device;
+    int ticks; /* seen; the first one warms up and does not count */
+    double measured, images;
+} Bench;
+
+/* ---- whole steps ---- */
+
+static bool on_tick(void *context, const Tick *tick, Error *error) {
+    Bench *bench = context;
+    (void)error; /* nothing can fail here */
+    if (bench->ticks++)
+        bench->measured += tick->seconds, bench->images += tick->images_per_second * tick->seconds;
+    return true;
+}
+
+static bool on_stop(void *context) {
+    const Bench *bench = context;
+    return bench->ticks > LEAST_TICKS && bench->measured >= bench->seconds;
+}
+
+/* Student and teacher forward, and one backward pass. */
+static double step_flops(const Trainer *trainer) {
+    const GraphCost cost = trainer_cost(trainer);
+    return (2 * cost.forward_flops + cost.backward_flops) / trainer_micro_batch(trainer);
+}
+
+static void rate_print(const Bench *bench, const Trainer *trainer) {
+    const double rate = bench->images / bench->measured;
+    char parameters[32], flops[32];
+    printf("%s: %s, %d threads; %s parameters, batch %d in micro-batches of %d\n", bench->device->kind,
+           bench->device->name, bench->device->threads,
+           format_count(parameters, (double)trainer_parameters(trainer)), bench->config.train.batch,
+           trainer_micro_batch(trainer));
+    printf("a step takes %.4g ms, %sFLOP/s\n", 1e3 * bench->config.train.batch / rate,
+           format_count(flops, rate * step_flops(trainer)));
+    printf("training: %.1f images/s\n", rate);
+}
+
+/* Checkpoints, which the trainer writes when it stops, go to a folder that is removed. */
+static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
+    char folder[] = "/tmp/ict-bench-XXXXXX";
+    if (!mkdtemp(folder)) return error_set(error, "no folder can be made in /tmp");
+    bench->config.train.tick_steps = TICK_STEPS;
+    bench->config.train.evaluations = bench->config.train.checkpoint_steps = 0;
+    const TrainSetup setup = {.model = &bench->config.model,
+                              .ct = &bench->config.ct,
+                              .train = &bench->config.train,
+                              .data = &bench->data,
+                              .flip = bench->config.data.flip,
+                              .device = bench->device,
+                              .seed = (uint64_t)bench->config.seed,
+                              .folder = folder,
+                              .name = "bench"};
+    const TrainHooks hooks = {.context = bench, .on_tick = on_tick, .should_stop = on_stop};
+    Trainer *trainer = trainer_open(&setup, error);
+    bool done = false;
+    if (trainer) {
+        const TrainEnd end = trainer_run(trainer, &hooks, error);
+        done =
+            (end == TRAIN_STOPPED || end == TRAIN_DONE) &&
+            (bench->measured > 0 || error_set(error, "the run is too short to be measured: train.steps=100"));
+        if (done) rate_print(bench, trainer);
+        *micro_batch = trainer_micro_batch(trainer);
+        trainer_close(trainer);
+    }
+    return folder_remove(folder, done ? error : NULL) && done;
+}
+
+/* ---- single ops ---- */
+
+static float *device_floats(Device *device, const float *host, size_t count) {
+    float *memory = device->allocate(device, count * sizeof *memory);
+    if (host)
+        device->copy(device, memory, host, count * sizeof *memory, COPY_TO_DEVICE);
+    else
+        device->fill(device, memory, 0, count * sizeof *memory);
+    return memory;
+}
+
+/* Numbers of the size that the network sees; zeros would be quicker than the truth. */
+static float *input_make(Device *device, size_t count) {
+    float *host = malloc(count * sizeof *host);
+    CHECK(host, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        host[i] = 2 * random_uniform(
+                          random_block((RandomKey){.seed = 1, .stream = STREAM_NOISE}, (uint32_t)i).x[0]) -
+                  1;
+    float *memory = device_floats(device, host, count);
+    device->synchronise(device);
+    free(host);
+    return memory;
+}
+
+static float *levels_make(const Bench *bench, int n) {
+    Level host[1024];
+    CHECK(n <= 1024, "micro-batch %d", n);
+    for (int i = 0; i < n; i++) host[i] = ct_level(&bench->config.ct, 1.0);
+    float *memory = device_floats(bench->device, (const float *)host, (size_t)n * LEVEL_FIELDS);
+    bench->device->synchronise(bench->device);
+    return memory;
+}
+
+static float *weights_make(const Bench *bench, const ParamSet *params) {
+    float *host = malloc((size_t)params->total * sizeof *host);
+    CHECK(host, "out of memory");
+    param_initialise(params, (uint64_t)bench->config.seed, host);
+    float *memory = device_floats(bench->device, host, (size_t)params->total);
+    bench->device->synchronise(bench->device);
+    free(host);
+    return memory;
+}
+
+static void ops_profile(const Bench *bench, int n) {
+    enum { REPEATS = 5 };
+    Device *device = bench->device;
+    ParamSet params = {0};
+    const Dataset *data = &bench->data;
+    Network network =
+        network_create(&bench->config.model, &params, device, n, data->height, data->channels, true);
+    float *weights = weights_make(bench, &params),
+          *gradients = device_floats(device, NULL, (size_t)params.total);
+    float *input =
+        input_make(device, (size_t)n * (size_t)data->height * (size_t)data->width * (size_t)data->channels);
+    float *level = levels_make(bench, n), *row = device_floats(device, NULL, sizeof(StepRow) / sizeof(float));
+    float *extra =
+        device_floats(device, NULL, (size_t)n * (size_t)(network.classes + network.augment_dim + 1));
+    graph_bind(network.graph, network.input, input);
+    graph_bind(network.graph, network.level, level);
+    if (network.label != NO_VALUE) graph_bind(network.graph, network.label, extra);
+    if (network.augment != NO_VALUE) graph_bind(network.graph, network.augment, extra);
+    const GraphRun run = {
+        .master = weights, .cast = weights, .draw = {.row = (const StepRow *)row}, .dropout = true};
+    printf("\none forward and one backward pass of %d images:\n", n);
+    graph_profile(network.graph, &run, gradients, REPEATS, stdout);
+    for (float **memory = (float *[]){weights, gradients, input, level, row, extra, NULL}; *memory; memory++)
+        device->release(device, *memory);
+    network_free(&network);
+    param_free(&params);
+}
+
+/* ---- the command ---- */
+
+static bool bench_plan(Bench *bench, char **words, int count, Error *error) {
+    char scales[1024], quickstart[1024];
+    const bool named = count && !strchr(words[0], '=');
+    const char *file =
+        named ? words[0] : path_join(quickstart, bench->paths.root, "experiments/quickstart.yaml");
+    const PlanRequest request = {.files = &file,
+                                 .file_count = 1,
+                                 .overrides = (const char *const *)(words + named),
+                                 .override_count = count - named,
+                                 .data_folder = bench->paths.data,
+                                 .scale_folder = path_join(scales, bench->paths.root, "experiments/scales")};
+    Plan plan;
+    if (!plan_make(&request, &plan, error)) return false;
+    bench->config = plan.runs[0].config;
+    plan_free(&plan);
+    return true;
+}
+
+static bool bench_all(Bench *bench, Error *error) {
+    int micro_batch = 0;
+    if (!dataset_open(&bench->config.data, bench->paths.data, &bench->data, error)) return false;
+    bool done = device_open(bench->device_spec, bench->threads, &bench->device, error);
+    if (done) {
+        done = steps_measure(bench, &micro_batch, error);
+        if (done && bench->ops) ops_profile(bench, micro_batch);
+        device_close(bench->device);
+    }
+    dataset_close(&bench->data);
+    return done;
+}
+
+static int bench_run(int argc, char **argv) {
+    Bench bench = {.device_spec = "cpu", .seconds = 10};
+    Error error;
+    int count;
+    const Option list[] = {
+        {"ops", 0, OPTION_FLAG, &bench.ops, NULL, "also time, bytes and FLOPs of every op"},
+        {"seconds", 0, OPTION_DURATION, &bench.seconds, "10", "how long to measure"},
+        {"device", 0, OPTION_TEXT, &bench.device_spec, "D", "cpu, cuda or cuda:1 (default cpu)"},
+        {"threads", 0, OPTION_COUNT, &bench.threads, "N", "CPU threads (default: all)"},
+    };
+    char **words =
+        options_parse(&command_bench, argc, argv, list, sizeof list / sizeof *list, &bench.paths, &count);
+    const bool done = bench_plan(&bench, words, count, &error) && bench_all(&bench, &error);
+    return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
+}
+
+const Command command_bench = {
+    "bench", "bench [FILE.yaml] [key=value...] [--ops]",
+    "rate of a training step (default: experiments/quickstart.yaml), time of every op", bench_run};

@@ -1,0 +1,122 @@
+/* Opens a network from a configuration and a file of weights. What the configuration leaves to the data set
+ * (channels, classes) is read off the weights, so that neither data nor database is needed to apply a
+ * network. */
+#include "harness/loaded.h"
+#include "base/file.h"
+#include "harness/paths.h"
+#include "train/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *prefix_of(const char *weights, char out[64]) {
+    if (!weights) return strcpy(out, "");
+    snprintf(out, 64, "%s.", !strcmp(weights, "raw") ? "model" : weights);
+    return out;
+}
+
+static const SafeTensor *tensor_find(const SafeTensors *file, const char *prefix, const char *name) {
+    char full[160];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    const SafeTensor *found = safetensors_find(file, full);
+    if (found || *prefix) return found;
+    snprintf(full, sizeof full, "model.%s", name);
+    return safetensors_find(file, full);
+}
+
+/* The sets of weights in a checkpoint, as the user names them: each has a first convolution. */
+static void names_list(const SafeTensors *file, const char *first, Text *out) {
+    const size_t length = strlen(first);
+    for (int i = 0; i < file->count; i++) {
+        const char *name = file->tensors[i].name, *at = strstr(name, first);
+        if (!at || at == name || strlen(at) != length || !strncmp(name, "optim.", 6)) continue;
+        const int prefix = (int)(at - name) - 1;
+        text_append(out, "%s%.*s", out->length ? ", " : "", prefix,
+                    !strncmp(name, "model.", 6) ? "raw" : name);
+    }
+}
+
+static bool shape_read(const SafeTensors *file, const char *prefix, const char *weights, Loaded *loaded,
+                       Error *error) {
+    char first[64];
+    snprintf(first, sizeof first, "enc.%dx%d_conv.weight", loaded->resolution, loaded->resolution);
+    const SafeTensor *conv = tensor_find(file, prefix, first),
+                     *label = tensor_find(file, prefix, "map_label.weight");
+    if (!conv || conv->rank != 4) {
+        Text names = {0};
+        names_list(file, first, &names);
+        error_set(error, "no weights %s%s%s of a network for %d x %d images%s%s", weights ? "\"" : "",
+                  weights ? weights : "", weights ? "\"" : "", loaded->resolution, loaded->resolution,
+                  names.length ? "; there are " : "", text_view(&names));
+        text_free(&names);
+        return false;
+    }
+    loaded->channels = (int)conv->shape[1];
+    loaded->config.model.classes = label && label->rank == 2 ? (int)label->shape[1] : 0;
+    return true;
+}
+
+static bool weights_upload(const SafeTensors *file, const char *prefix, Loaded *loaded, Error *error) {
+    const size_t bytes = (size_t)loaded->params.total * sizeof(float);
+    float *host = malloc(bytes);
+    CHECK(host, "out of memory for %lld parameters", (long long)loaded->params.total);
+    param_initialise(&loaded->params, (uint64_t)loaded->config.seed, host);
+    const bool done = weights_load(file, &loaded->params, prefix, host, error);
+    if (done) {
+        loaded->weights = loaded->device->allocate(loaded->device, bytes);
+        loaded->device->copy(loaded->device, loaded->weights, host, bytes, COPY_TO_DEVICE);
+        loaded->device->synchronise(loaded->device);
+    }
+    free(host);
+    return done;
+}
+
+static bool network_open(const SafeTensors *file, const char *weights, int batch, Loaded *loaded,
+                         Error *error) {
+    char prefix[64];
+    const char *step = safetensors_metadata(file, "step");
+    loaded->step = step ? atoll(step) : 0;
+    if (!shape_read(file, prefix_of(weights, prefix), weights, loaded, error)) return false;
+    loaded->network = network_create(&loaded->config.model, &loaded->params, loaded->device, batch,
+                                     loaded->resolution, loaded->channels, false);
+    loaded->sampler = sampler_create(&loaded->config.ct, &loaded->network, loaded->device);
+    return weights_upload(file, prefix, loaded, error);
+}
+
+bool loaded_open(const Config *config, const char *path, const char *weights, int resolution, int batch,
+                 Device *device, Loaded *loaded, Error *error) {
+    SafeTensors file;
+    *loaded = (Loaded){
+        .config = *config, .device = device, .resolution = resolution ? resolution : config->data.resolution};
+    if (!safetensors_open(path, &file, error)) return false;
+    const bool done = network_open(&file, weights, batch, loaded, error) || error_wrap(error, "%s", path);
+    safetensors_close(&file);
+    if (!done) loaded_close(loaded);
+    return done;
+}
+
+void loaded_close(Loaded *loaded) {
+    sampler_free(loaded->sampler);
+    if (loaded->network.graph) network_free(&loaded->network);
+    if (loaded->weights) loaded->device->release(loaded->device, loaded->weights);
+    param_free(&loaded->params);
+    loaded->sampler = NULL;
+    loaded->weights = NULL;
+}
+
+bool loaded_find(const RunRow *row, const char *results, char path[1024], Config *config, Error *error) {
+    char folder[1024];
+    paths_run_folder(results, row->id, row->experiment, folder);
+    if (!checkpoint_newest(folder, path))
+        return error_set(error, "run %s (%s) has no checkpoint in %s", row->id, run_state_name(row->state),
+                         folder);
+    return config_parse(row->config, strlen(row->config), "stored configuration", config, error);
+}
+
+bool loaded_draw(void *context, const SamplerConfig *sampler, uint32_t first, int count,
+                 const int32_t *labels, float *images, Error *error) {
+    Loaded *loaded = context;
+    (void)error; /* a network that is open can draw */
+    sampler_draw(loaded->sampler, sampler, loaded->weights, loaded->weights, first, count, labels, images);
+    return true;
+}

@@ -1,0 +1,35 @@
+/* A network with weights from a file, ready to sample or to be applied: what `sample`, `eval` and `apply`
+ * share. */
+#ifndef ICT_HARNESS_LOADED_H
+#define ICT_HARNESS_LOADED_H
+
+#include "harness/samples.h"
+#include "harness/store.h"
+#include "train/network.h"
+
+typedef struct Loaded {
+    Config config; /* classes as the weights have them */
+    int resolution, channels;
+    int64_t step;   /* of a checkpoint; 0 for other files */
+    Device *device; /* borrowed */
+    ParamSet params;
+    Network network;
+    float *weights; /* device memory */
+    Sampler *sampler;
+} Loaded;
+
+/* `weights` names a set in the file: "raw", "teacher", "ema:0.05", or NULL for a bare network (the file's
+ * names then have no prefix, or "model."). resolution 0: that of the configuration's data. `batch` images go
+ * through at a time. */
+bool loaded_open(const Config *, const char *path, const char *weights, int resolution, int batch, Device *,
+                 Loaded *, Error *);
+void loaded_close(Loaded *);
+
+/* The newest sound checkpoint of a run, and the run's configuration. */
+bool loaded_find(const RunRow *, const char *results, char path[1024], Config *, Error *);
+
+/* A SampleDraw; the context is the Loaded. */
+bool loaded_draw(void *loaded, const SamplerConfig *, uint32_t first, int count, const int32_t *labels,
+                 float *images, Error *);
+
+#endif
