@@ -42,13 +42,13 @@ static bool member_read(zip_t *archive, zip_uint64_t index, NpzMember *member, E
     uint8_t *bytes = malloc(status.size + 1);
     if (!bytes) return error_set(error, "member '%s': out of memory", member->name);
     zip_file_t *file = zip_fopen_index(archive, index, 0);
-    /* One byte more is asked for than there is: only at the end of the member is its checksum compared. */
-    const zip_int64_t got = file ? zip_fread(file, bytes, status.size + 1) : -1;
-    if (got != (zip_int64_t)status.size) {
+    /* The second read finds the end, and there the library compares the checksum. */
+    uint8_t beyond;
+    const bool whole = file && zip_fread(file, bytes, status.size) == (zip_int64_t)status.size &&
+                       zip_fread(file, &beyond, 1) == 0;
+    if (!whole) {
         error_set(error, "member '%s': %s", member->name,
-                  !file     ? zip_strerror(archive)
-                  : got < 0 ? zip_file_strerror(file)
-                            : "is cut short");
+                  file ? zip_file_strerror(file) : zip_strerror(archive));
         if (file) zip_fclose(file);
         free(bytes);
         return false;

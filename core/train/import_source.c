@@ -114,6 +114,8 @@ bool reader_open(SourceReader *reader, const Source *source, Error *error) {
     return !source->zip || reader->archive;
 }
 
+enum { FILE_MAX = 1 << 29 };
+
 static bool zip_read(SourceReader *reader, const SourceFile *file, Error *error) {
     zip_stat_t status;
     zip_file_t *stream = NULL;
@@ -122,21 +124,26 @@ static bool zip_read(SourceReader *reader, const SourceFile *file, Error *error)
     if (!stream)
         return error_set(error, "%s: '%s': %s", reader->source->path, file->name,
                          zip_strerror(reader->archive));
+    if (status.size > FILE_MAX) {
+        zip_fclose(stream);
+        return error_set(error, "%s: '%s' is larger than any picture", reader->source->path, file->name);
+    }
     if (status.size + 1 > reader->capacity) {
         free(reader->bytes);
         reader->capacity = 2 * (size_t)status.size + 1;
         reader->bytes = malloc(reader->capacity);
         CHECK(reader->bytes, "out of memory for %zu bytes", reader->capacity);
     }
-    /* Asked for one byte more than there is, the library reads to the end, and there compares the checksum.
-     */
-    const zip_int64_t got = zip_fread(stream, reader->bytes, status.size + 1);
+    /* The second read finds the end, and there the library compares the checksum. */
+    uint8_t beyond;
     reader->size = (size_t)status.size;
-    if (got != (zip_int64_t)status.size)
+    const bool whole = zip_fread(stream, reader->bytes, status.size) == (zip_int64_t)status.size &&
+                       zip_fread(stream, &beyond, 1) == 0;
+    if (!whole)
         error_set(error, "%s: '%s' is damaged: %s", reader->source->path, file->name,
-                  got < 0 ? zip_file_strerror(stream) : "it is cut short");
+                  zip_file_strerror(stream));
     zip_fclose(stream);
-    return got == (zip_int64_t)status.size;
+    return whole;
 }
 
 bool reader_read(SourceReader *reader, const SourceFile *file, Error *error) {

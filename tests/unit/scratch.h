@@ -9,7 +9,7 @@
 
 static char scratch_folder[512];
 
-/* For cmocka_run_group_tests: makes and removes the folder. */
+/* For cmocka_run_group_tests, or for one test: makes and removes the folder. */
 static inline int scratch_make(void **state) {
     (void)state;
     const char *parent = getenv("TMPDIR");
@@ -21,6 +21,9 @@ static inline int scratch_remove(void **state) {
     (void)state;
     return folder_remove(scratch_folder, NULL) ? 0 : -1;
 }
+
+/* A test that begins with an empty folder of its own. */
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
 
 /* A path in the folder; valid until the next but three calls. */
 static inline const char *scratch(const char *name) {

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "tests/unit/mentions.h"
+#include "tests/unit/scratch.h"
+
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -21,26 +24,8 @@
 #include <unistd.h>
 #include <signal.h>
 
-static char folder[1024];
-
-static int folder_setup(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/ict_test_base_XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int folder_teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL) ? 0 : -1;
-}
-
-static const char *inside(const char *name) {
-    static char path[1024];
-    return path_join(path, folder, name);
-}
-
 static int folder_entries(void) {
-    char *command = text_format("exit $(ls -A '%s' | wc -l)", folder);
+    char *command = text_format("exit $(ls -A '%s' | wc -l)", scratch_folder);
     const int status = system(command);
     free(command);
     return WEXITSTATUS(status);
@@ -76,7 +61,7 @@ static void errors_too_long_are_cut_at_the_end(void **state) {
 /* Runs die() in a child whose stderr is a file. */
 static void die_names_place_and_context_and_aborts(void **state) {
     (void)state;
-    const char *path = inside("stderr");
+    const char *path = scratch("stderr");
     const pid_t child = fork();
     if (child == 0) {
         const struct rlimit none = {0, 0};
@@ -99,7 +84,7 @@ static void die_names_place_and_context_and_aborts(void **state) {
 
 static void log_lines_in_a_file_are_plain(void **state) {
     (void)state;
-    const char *path = inside("log");
+    const char *path = scratch("log");
     const int saved = dup(STDERR_FILENO), file = open(path, O_WRONLY | O_CREAT, 0600);
     dup2(file, STDERR_FILENO);
     log_info("a %d", 1);
@@ -207,21 +192,21 @@ static void files_are_written_and_read(void **state) {
     char *bytes;
     size_t size;
     FileMap map;
-    assert_true(file_write_atomic(inside("a"), "one\0two", 7, &error));
-    assert_int_equal(file_size(inside("a")), 7);
-    assert_true(file_read(inside("a"), &bytes, &size, &error));
+    assert_true(file_write_atomic(scratch("a"), "one\0two", 7, &error));
+    assert_int_equal(file_size(scratch("a")), 7);
+    assert_true(file_read(scratch("a"), &bytes, &size, &error));
     assert_int_equal(size, 7);
     assert_memory_equal(bytes, "one\0two\0", 8);
     free(bytes);
-    assert_true(file_map(inside("a"), &map, &error));
+    assert_true(file_map(scratch("a"), &map, &error));
     assert_true(map.size == 7 && memcmp(map.bytes, "one\0two", 7) == 0);
     file_unmap(&map);
-    assert_true(file_write_atomic(inside("a"), "", 0, &error));
-    assert_true(file_map(inside("a"), &map, &error));
+    assert_true(file_write_atomic(scratch("a"), "", 0, &error));
+    assert_true(file_map(scratch("a"), &map, &error));
     assert_int_equal(map.size, 0);
     file_unmap(&map);
-    assert_int_equal(file_size(inside("absent")), -1);
-    assert_false(file_exists(inside("absent")));
+    assert_int_equal(file_size(scratch("absent")), -1);
+    assert_false(file_exists(scratch("absent")));
     assert_int_equal(folder_entries(), 1);
 }
 
@@ -232,15 +217,15 @@ static void file_errors_name_the_path(void **state) {
     size_t size;
     FileMap map;
     Hash hash;
-    assert_false(file_read(inside("absent"), &bytes, &size, &error));
-    assert_non_null(strstr(error.text, inside("absent")));
-    assert_non_null(strstr(error.text, "No such file"));
-    assert_false(file_map(folder, &map, &error));
-    assert_non_null(strstr(error.text, "is a folder"));
-    assert_false(file_write_atomic(inside("absent/b"), "x", 1, &error));
-    assert_non_null(strstr(error.text, "absent/b"));
-    assert_false(hash_file(inside("absent"), &hash, &error));
-    assert_non_null(strstr(error.text, "absent"));
+    assert_false(file_read(scratch("absent"), &bytes, &size, &error));
+    assert_mentions(&error, scratch("absent"));
+    assert_mentions(&error, "No such file");
+    assert_false(file_map(scratch_folder, &map, &error));
+    assert_mentions(&error, "is a folder");
+    assert_false(file_write_atomic(scratch("absent/b"), "x", 1, &error));
+    assert_mentions(&error, "absent/b");
+    assert_false(hash_file(scratch("absent"), &hash, &error));
+    assert_mentions(&error, "absent");
 }
 
 /* A limit on file sizes stands in for a full disk. The old content must survive, and no temporary file. */
@@ -249,19 +234,19 @@ static void failed_write_leaves_the_old_file(void **state) {
     Error error;
     struct rlimit before, small;
     static char big[1 << 16];
-    assert_true(file_write_atomic(inside("a"), "old", 3, &error));
+    assert_true(file_write_atomic(scratch("a"), "old", 3, &error));
     getrlimit(RLIMIT_FSIZE, &before);
     small = before;
     small.rlim_cur = 4096;
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &small);
-    const bool written = file_write_atomic(inside("a"), big, sizeof big, &error);
+    const bool written = file_write_atomic(scratch("a"), big, sizeof big, &error);
     setrlimit(RLIMIT_FSIZE, &before);
     assert_false(written);
-    assert_non_null(strstr(error.text, "File too large"));
+    assert_mentions(&error, "File too large");
     char *bytes;
     size_t size;
-    assert_true(file_read(inside("a"), &bytes, &size, &error));
+    assert_true(file_read(scratch("a"), &bytes, &size, &error));
     assert_string_equal(bytes, "old");
     free(bytes);
     assert_int_equal(folder_entries(), 1);
@@ -271,12 +256,12 @@ static void cancelled_write_leaves_the_old_file(void **state) {
     (void)state;
     AtomicFile file;
     Error error;
-    assert_true(file_write_atomic(inside("a"), "old", 3, &error));
-    assert_true(atomic_open(&file, inside("a"), &error));
+    assert_true(file_write_atomic(scratch("a"), "old", 3, &error));
+    assert_true(atomic_open(&file, scratch("a"), &error));
     fputs("new content", file.stream);
     atomic_cancel(&file);
     atomic_cancel(&file);
-    assert_int_equal(file_size(inside("a")), 3);
+    assert_int_equal(file_size(scratch("a")), 3);
     assert_int_equal(folder_entries(), 1);
 }
 
@@ -284,9 +269,9 @@ static void new_files_have_the_usual_permissions(void **state) {
     (void)state;
     struct stat status;
     const mode_t mask = umask(022);
-    assert_true(file_write_atomic(inside("a"), "x", 1, NULL));
+    assert_true(file_write_atomic(scratch("a"), "x", 1, NULL));
     umask(mask);
-    assert_int_equal(stat(inside("a"), &status), 0);
+    assert_int_equal(stat(scratch("a"), &status), 0);
     assert_int_equal(status.st_mode & 0777, 0644);
 }
 
@@ -294,17 +279,17 @@ static void folders_are_made_and_removed(void **state) {
     (void)state;
     Error error;
     char deep[1024], target[1024], link[1024];
-    path_join(deep, folder, "x/y//z/");
+    path_join(deep, scratch_folder, "x/y//z/");
     assert_true(folder_make(deep, &error));
     assert_true(folder_make(deep, &error));
-    assert_true(file_write_atomic(path_join(target, folder, "kept"), "k", 1, &error));
-    assert_int_equal(symlink(target, path_join(link, folder, "x/y/link")), 0);
-    assert_false(folder_make(inside("kept/w"), &error));
-    assert_non_null(strstr(error.text, "kept"));
-    assert_true(folder_remove(inside("x"), &error));
-    assert_true(folder_remove(inside("x"), &error));
-    assert_false(file_exists(inside("x")));
-    assert_true(file_exists(inside("kept")));
+    assert_true(file_write_atomic(path_join(target, scratch_folder, "kept"), "k", 1, &error));
+    assert_int_equal(symlink(target, path_join(link, scratch_folder, "x/y/link")), 0);
+    assert_false(folder_make(scratch("kept/w"), &error));
+    assert_mentions(&error, "kept");
+    assert_true(folder_remove(scratch("x"), &error));
+    assert_true(folder_remove(scratch("x"), &error));
+    assert_false(file_exists(scratch("x")));
+    assert_true(file_exists(scratch("kept")));
 }
 
 static void paths_are_cut_and_joined(void **state) {
@@ -331,10 +316,10 @@ static void hashes_are_sha256(void **state) {
     char *many = malloc(1000000);
     assert_non_null(many);
     memset(many, 'a', 1000000);
-    assert_true(file_write_atomic(inside("many"), many, 1000000, NULL));
+    assert_true(file_write_atomic(scratch("many"), many, 1000000, NULL));
     free(many);
     Hash hash;
-    assert_true(hash_file(inside("many"), &hash, NULL));
+    assert_true(hash_file(scratch("many"), &hash, NULL));
     assert_string_equal(hash.hex, million);
     HashSum sum;
     hash_begin(&sum);
@@ -343,26 +328,24 @@ static void hashes_are_sha256(void **state) {
     assert_string_equal(hash_end(&sum).hex, abc);
 }
 
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_set_wrapped_and_optional),
         cmocka_unit_test(errors_too_long_are_cut_at_the_end),
-        IN_FOLDER(die_names_place_and_context_and_aborts),
-        IN_FOLDER(log_lines_in_a_file_are_plain),
+        IN_SCRATCH(die_names_place_and_context_and_aborts),
+        IN_SCRATCH(log_lines_in_a_file_are_plain),
         cmocka_unit_test(text_grows_and_clears),
         cmocka_unit_test(nearest_name_finds_typos_and_nothing_else),
         cmocka_unit_test(numbers_read_well),
         cmocka_unit_test(doubles_are_written_shortest_and_read_back),
-        IN_FOLDER(files_are_written_and_read),
-        IN_FOLDER(file_errors_name_the_path),
-        IN_FOLDER(failed_write_leaves_the_old_file),
-        IN_FOLDER(cancelled_write_leaves_the_old_file),
-        IN_FOLDER(new_files_have_the_usual_permissions),
-        IN_FOLDER(folders_are_made_and_removed),
+        IN_SCRATCH(files_are_written_and_read),
+        IN_SCRATCH(file_errors_name_the_path),
+        IN_SCRATCH(failed_write_leaves_the_old_file),
+        IN_SCRATCH(cancelled_write_leaves_the_old_file),
+        IN_SCRATCH(new_files_have_the_usual_permissions),
+        IN_SCRATCH(folders_are_made_and_removed),
         cmocka_unit_test(paths_are_cut_and_joined),
-        IN_FOLDER(hashes_are_sha256),
+        IN_SCRATCH(hashes_are_sha256),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
