@@ -1,14 +1,15 @@
 """Checks networks of full size against reference.py in float64; not part of `make test` because it needs PyTorch, a few GB of
 memory and a minute.
 
-    make && python3 scripts/check_network.py [NAME...]      quickstart  ncsnpp-cifar10  ddpmpp-cifar10  adm-imagenet64
+    make build programs && python3 scripts/check_network.py [FILE.yaml [key=value...]]
 
-For each: the bare output, the consistency function and all parameter gradients (tests/unit/test_network.c, given a file like
+Without arguments: the quickstart's network and that of the paper's CIFAR-10 model.
+
+For each network: the bare output, the consistency function and all parameter gradients (tests/unit/test_network.c, given a file like
 those in tests/golden), and then the output once more by the way a user takes, `./run apply`, from weights and inputs in
 files. All weights random; dropout masks as in tests/golden.
 """
 import argparse
-import dataclasses
 import os
 import pathlib
 import subprocess
@@ -19,17 +20,21 @@ import numpy as np
 import torch
 
 from golden_network import SIGMAS, write_golden
-from reference import (ADM_IMAGENET64, DDPMPP_CIFAR10, NCSNPP_CIFAR10, Config, coefficients, config_to_lines, read_safetensors,
-                       write_safetensors)
+from reference import coefficients, config_from_lines, config_to_lines, read_safetensors, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-NETWORKS = {
-    "quickstart": Config(resolution=16, channels=32, channel_mult=(1, 2), blocks=2, attention=(8,), fourier_scale=0.02, dropout=0.3),
-    "ncsnpp-cifar10": NCSNPP_CIFAR10,
-    "ddpmpp-cifar10": DDPMPP_CIFAR10,
-    "adm-imagenet64": dataclasses.replace(ADM_IMAGENET64, classes=0),
-}
+# The data decide only the size of the images here; built-in ones are always there.
+DEFAULTS = [["experiments/quickstart.yaml"], ["experiments/cifar10_main.yaml", "data.name=shapes", "data.resolution=32"]]
+
+
+def read_network(words):
+    """The network of the first run that the words mean, without classes."""
+    command = [ROOT / "build/ict", *words, "--dry-run", "--resolved"]
+    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    again = [i for i, line in enumerate(lines) if line.startswith("seed:")][1:2]
+    config, _ = config_from_lines(lines[:again[0]] if again else lines)
+    return config
 
 
 def newest_test_program():
@@ -55,7 +60,7 @@ def write_experiment(path, config):
 
 def run_apply(folder, x, raw):
     np.savez(folder / "in.npz", x=x, sigma=np.array(SIGMAS, dtype=np.float32))
-    command = [ROOT / "run", "apply", folder / "check.yaml", "--weights", folder / "weights.safetensors", "--input",
+    command = [ROOT / "build/ict", "apply", folder / "check.yaml", "--weights", folder / "weights.safetensors", "--input",
                folder / "in.npz", "--output", folder / "out.npz"]
     subprocess.run(command + (["--raw"] if raw else []), cwd=ROOT, check=True)
     with np.load(folder / "out.npz") as arrays:
@@ -69,8 +74,8 @@ def check_apply(folder, golden, config):
     write_experiment(folder / "check.yaml", config)
     _, c_skip, c_out, _ = (c.numpy()[1:, None, None, None] for c in coefficients(torch.tensor(SIGMAS, dtype=torch.float64)))
     bare = (golden["f"][1:] - c_skip * golden["x"][1:]) / c_out
-    pairs = [("f by ./run apply", run_apply(folder, golden["x"], False), golden["f"]),
-             ("F by ./run apply --raw", run_apply(folder, golden["input"], True)[1:], bare)]
+    pairs = [("f by ict apply", run_apply(folder, golden["x"], False), golden["f"]),
+             ("F by ict apply --raw", run_apply(folder, golden["input"], True)[1:], bare)]
     worst = 0
     for name, found, expected in pairs:
         error = np.abs(found - expected).max() / np.sqrt(np.mean(expected ** 2))
@@ -79,8 +84,9 @@ def check_apply(folder, golden, config):
     return worst <= 2e-5
 
 
-def check(name, config):
-    print(name)
+def check(words):
+    config = read_network(words)
+    print(*words)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         write_golden(folder / "network.safetensors", config, torch.Generator().manual_seed(1), SIGMAS)
@@ -91,13 +97,10 @@ def check(name, config):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
+    parser.add_argument("words", nargs="*", help="FILE.yaml and key=value, as for ./run")
+    words = parser.parse_args().words
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    names = parser.parse_args().names or ["quickstart", "ncsnpp-cifar10"]
-    unknown = set(names) - set(NETWORKS)
-    if unknown:
-        parser.error(f"no network {', '.join(unknown)}; there are {', '.join(NETWORKS)}")
-    sys.exit(0 if all([check(name, NETWORKS[name]) for name in names]) else 1)
+    sys.exit(0 if all([check(each) for each in ([words] if words else DEFAULTS)]) else 1)
 
 
 if __name__ == "__main__":
