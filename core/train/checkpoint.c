@@ -280,18 +280,25 @@ static void entry_remove(const char *folder, const char *name) {
     if (remove(path_join(path, folder, name)) != 0) log_warn("%s: cannot be removed", path);
 }
 
-void checkpoint_prune(const char *folder, int64_t newest, int keep) {
+void checkpoint_prune(const char *folder, int keep) {
     struct dirent **entries = NULL;
-    int count = scandir(folder, &entries, is_checkpoint, newest_first), kept = 0;
-    for (int i = 0; i < count; i++) {
-        const bool keeps = name_step(entries[i]->d_name) <= newest && kept < keep;
-        if (keeps)
-            kept++;
-        else
-            entry_remove(folder, entries[i]->d_name);
-    }
+    int count = scandir(folder, &entries, is_checkpoint, newest_first);
+    for (int i = keep; i < count; i++) entry_remove(folder, entries[i]->d_name);
     entries_free(entries, count);
     count = scandir(folder, &entries, is_remnant, NULL);
     for (int i = 0; i < count; i++) entry_remove(folder, entries[i]->d_name);
+    entries_free(entries, count);
+}
+
+void checkpoint_set_aside(const char *folder, int64_t after) {
+    struct dirent **entries = NULL;
+    const int count = scandir(folder, &entries, is_checkpoint, newest_first);
+    for (int i = 0; i < count; i++) {
+        if (name_step(entries[i]->d_name) <= after) continue;
+        char path[1024], aside[1040];
+        path_join(path, folder, entries[i]->d_name);
+        snprintf(aside, sizeof aside, "%s.damaged", path);
+        if (rename(path, aside) != 0) log_warn("%s: cannot be renamed", path);
+    }
     entries_free(entries, count);
 }

@@ -44,8 +44,10 @@ bool checkpoint_read(const char *path, const CheckpointState *, CheckpointFacts 
 /* The newest intact checkpoint in the folder; damaged ones are logged by name and passed over. False: there is none. */
 bool checkpoint_newest(const char *folder, char path[1024]);
 
-/* Keeps `keep` checkpoints: of step `newest` and those before it. Later ones go too: they are damaged, or the run would have
- * gone on from them. So does what interrupted writes left. */
-void checkpoint_prune(const char *folder, int64_t newest, int keep);
+/* Removes all but the newest `keep`, and what interrupted writes left. */
+void checkpoint_prune(const char *folder, int keep);
+
+/* Renames checkpoints of later steps to *.damaged: a run that goes on from step `after` (-1: from nothing) found them so. */
+void checkpoint_set_aside(const char *folder, int64_t after);
 
 #endif

@@ -85,7 +85,7 @@ static bool checkpoint_save(Trainer *t, const TrainHooks *hooks, Error *error) {
     char path[1024];
     if (!checkpoint_write(setup->folder, &state, &facts, path, error)) return false;
     t->saved = t->step;
-    checkpoint_prune(setup->folder, t->step, 2);
+    checkpoint_prune(setup->folder, 2);
     return !hooks->on_checkpoint || hooks->on_checkpoint(hooks->context, t->step, path, error);
 }
 

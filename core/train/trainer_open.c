@@ -72,7 +72,10 @@ static void weights_initialise(Trainer *t) {
 static bool checkpoint_resume(Trainer *t, Error *error) {
     const TrainSetup *setup = &t->setup;
     char path[1024];
-    if (!checkpoint_newest(setup->folder, path)) return true;
+    if (!checkpoint_newest(setup->folder, path)) {
+        checkpoint_set_aside(setup->folder, -1);
+        return true;
+    }
     CheckpointFacts facts = {.seed = setup->seed, .batch = setup->train->batch};
     snprintf(facts.config_hash, sizeof facts.config_hash, "%s", setup->config_hash ? setup->config_hash : "");
     snprintf(facts.data_hash, sizeof facts.data_hash, "%s", setup->data->hash.hex);
@@ -83,6 +86,7 @@ static bool checkpoint_resume(Trainer *t, Error *error) {
                          "%s: it stands after step %" PRId64 ", beyond the %" PRId64 " steps of this run",
                          path, facts.step, setup->train->steps);
     }
+    checkpoint_set_aside(setup->folder, facts.step);
     t->step = t->saved = facts.step;
     t->meter = facts.meter;
     log_info("resumed from %s", path);

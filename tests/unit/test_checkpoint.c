@@ -186,16 +186,26 @@ static void pruning_keeps_the_last_two(void **state) {
     Bench *b = *state;
     char path[4][1024];
     Error error;
-    for (int i = 0; i < 4; i++) write_at(b, "pruned", 10 + i, path[i]);
+    for (int i = 0; i < 4; i++) write_at(b, "pruned", 8 + i, path[i]);
     assert_true(file_write_atomic(scratch("pruned/checkpoint-14.safetensors.99-0.tmp"), "half", 4, &error));
     assert_true(file_write_atomic(scratch("pruned/notes.txt"), "mine", 4, &error));
-    checkpoint_prune(scratch("pruned"), 12,
-                     2); /* 13 was damaged, or the run would not have come to 12 again */
-    assert_false(file_exists(path[0]));
-    assert_true(file_exists(path[1]) && file_exists(path[2]));
-    assert_false(file_exists(path[3]));
+    checkpoint_prune(scratch("pruned"), 2);
+    assert_false(file_exists(path[0]) || file_exists(path[1]));
+    assert_true(file_exists(path[2]) && file_exists(path[3]));
     assert_false(file_exists(scratch("pruned/checkpoint-14.safetensors.99-0.tmp")));
     assert_true(file_exists(scratch("pruned/notes.txt")));
+}
+
+static void later_ones_are_set_aside(void **state) {
+    Bench *b = *state;
+    char path[2][1024];
+    for (int i = 0; i < 2; i++) write_at(b, "aside", 9 + i, path[i]);
+    checkpoint_set_aside(scratch("aside"), 9);
+    assert_true(file_exists(path[0]));
+    assert_false(file_exists(path[1]));
+    assert_true(file_exists(scratch("aside/checkpoint-10.safetensors.damaged")));
+    checkpoint_set_aside(scratch("aside"), -1);
+    assert_false(file_exists(path[0]));
 }
 
 static void other_runs_are_refused(void **state) {
@@ -320,6 +330,7 @@ int main(void) {
         WITH_BENCH(files_keep_the_order_of_EDM),
         WITH_BENCH(the_newest_intact_one_is_found),
         WITH_BENCH(pruning_keeps_the_last_two),
+        WITH_BENCH(later_ones_are_set_aside),
         WITH_BENCH(other_runs_are_refused),
         WITH_BENCH(every_float_type_is_read),
         WITH_BENCH(prefixes_and_buffers),
