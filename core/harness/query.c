@@ -18,11 +18,15 @@ static bool parameters_bind(sqlite3_stmt *statement, const char *const *paramete
     return true;
 }
 
+/* Numbers are written so that they read back as the same double; SQLite's own text has fifteen digits. */
 static void row_hand_over(sqlite3_stmt *statement, int columns, StoreRow *row, void *context) {
     const char *names[MAX_COLUMNS], *values[MAX_COLUMNS];
+    char numbers[MAX_COLUMNS][32];
     for (int i = 0; i < columns; i++) {
         names[i] = sqlite3_column_name(statement, i);
-        values[i] = (const char *)sqlite3_column_text(statement, i);
+        values[i] = sqlite3_column_type(statement, i) == SQLITE_FLOAT
+                        ? format_double(numbers[i], sqlite3_column_double(statement, i))
+                        : (const char *)sqlite3_column_text(statement, i);
     }
     row(context, columns, names, values);
 }

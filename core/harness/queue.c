@@ -74,7 +74,8 @@ static void queue_stop(Queue *queue, const char *why) {
     if (queue->stopping) return;
     queue->stopping = true;
     if (queue->running)
-        log_info("%s: %d run%s saving their state", why, queue->running, queue->running == 1 ? "" : "s");
+        log_info("%s: waiting for %d run%s to save state", why, queue->running,
+                 queue->running == 1 ? "" : "s");
     children_signal(queue, SIGTERM);
 }
 
@@ -384,6 +385,7 @@ static int summary(const Queue *queue) {
     if (unfinished) text_append(&line, ", %d unfinished: the same command goes on", unfinished);
     log_info("%s", text_view(&line));
     text_free(&line);
+    if (queue->failed && queue->request->fail_fast) return EXIT_RUN_FAILED;
     if (unfinished) return EXIT_STOPPED;
     if (queue->refused) return queue->done || queue->failed ? EXIT_RUN_FAILED : EXIT_USAGE;
     return queue->failed ? EXIT_RUN_FAILED : EXIT_DONE;

@@ -1,0 +1,57 @@
+#!/bin/bash
+# Every command on a finished run.
+source "$(dirname "$0")/helpers.bash"
+run "${TINY[@]}" train.steps=10 seed=0,1
+check "two runs" status_is 0
+a=$(sql "SELECT id FROM run WHERE seed = 0") b=$(sql "SELECT id FROM run WHERE seed = 1")
+
+run ls
+check "ls lists both" same "$(grep -cw "done" "$FOLDER/out")" 2
+run ls "$a"
+check "ls takes words" same "$(grep -cw "done" "$FOLDER/out")" 1
+run show "${a:0:6}"
+check "show takes the beginning of an id" status_is 0
+check "show has versions, metrics, artifacts, configuration" says "libraries"
+check "show has metrics" says "gradient_norm"
+check "show has the configuration" says "train.steps: 10"
+run show "${a:0:6}zz"
+check "an unknown id ends with 2" status_is 2
+run diff "$a" "$b"
+check "diff shows what differs" says "seed"
+check "and not what is equal" says_not "model.channels"
+run log "$a"
+check "log prints the log" says "step 10/10"
+
+run sample "$a" --seeds 3-6 --out "$FOLDER/s" --threads 1
+check "sample ends with 0" status_is 0
+check "one picture a seed, and the grid" same "$(cd "$FOLDER/s" && echo *)" \
+    "grid.png seed-000003.png seed-000004.png seed-000005.png seed-000006.png"
+run sample "$a" --seeds 5 --out "$FOLDER/t" --threads 1
+check "an image depends on its seed alone" cmp "$FOLDER/s/seed-000005.png" "$FOLDER/t/seed-000005.png"
+run sample "$a" --weights emma --threads 1
+check "unknown weights end with 2" status_is 2
+check "and the weights there are get named" says "ema:0.05"
+run eval "$a" --weights raw --nfe 1 --samples 512 --metrics fd-random --threads 1
+check "eval ends with 0" status_is 0
+check "eval stores what it found" same "$(sql "SELECT weights || nfe || samples FROM evaluation WHERE metric = 'fd-random'")" raw1512
+
+run export --json
+check "export writes JSON" says "\"id\":\"$a\""
+run export metrics
+check "export writes CSV" says "$a,10,80,loss,"
+run import "$ICT_DB" --db "$FOLDER/elsewhere/other.db"
+check "import ends with 0" status_is 0
+check "import brings both runs" same "$(ICT_DB=$FOLDER/elsewhere/other.db sql "SELECT count(*) FROM run")" 2
+run data ls
+check "data ls knows the built-in set" says "shapes"
+run doctor
+check "doctor finds nothing missing" status_is 0
+check "and looks at the database" says "sound"
+run help config
+check "help config lists the keys" says "train.batch"
+run help sample
+check "help explains a command" says "--seeds"
+run bench --seconds 0.2 --threads 1 "${TINY[0]}" train.batch=8 model.channels=8 --ops
+check "bench prints a rate" says " images/s"
+check "bench --ops lists ops" says "GFLOP/s"
+finish
