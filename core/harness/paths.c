@@ -31,7 +31,7 @@ static void root_find(char root[1024]) {
         if (strlen(program) < 1000 && is_root(program)) break;
     }
     if (*program && is_root(program) && (!getcwd(here, sizeof here) || strcmp(here, program)))
-        snprintf(root, 1024, "%s", program);
+        snprintf(root, 1024, "%.1023s", program);
 }
 
 static void below_root(const Paths *paths, const char *name, char out[1024]) {
