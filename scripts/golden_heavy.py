@@ -52,7 +52,7 @@ def attention(x):
 
 
 put_case('conv', lambda x, weight, bias: F.conv2d(x, weight, bias, padding=1),
-         x=normal(2, 16, 8, 8), weight=normal(24, 16, 3, 3), bias=normal(24))
+         x=normal(2, 16, 8, 8), weight=normal(32, 16, 3, 3), bias=normal(32))
 put_case('conv_stride', lambda x, weight, bias: F.conv2d(x, weight, bias, padding=1, stride=2),
          x=normal(2, 5, 9, 7), weight=normal(6, 5, 3, 3), bias=normal(6))
 put_case('linear', lambda x, weight, bias: F.linear(x, weight, bias),

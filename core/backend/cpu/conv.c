@@ -4,6 +4,7 @@
 
 /* In order of preference; the last one suits everything. */
 static const ConvMethod *const methods[] = {
+    &conv_winograd,
 #if ICT_ONEDNN
     &conv_onednn,
 #endif

@@ -33,7 +33,7 @@ struct ConvPlan {
 extern const ConvMethod conv_onednn;
 void conv_onednn_version(char out[64]);
 #endif
-extern const ConvMethod conv_portable;
+extern const ConvMethod conv_portable, conv_winograd;
 
 /* The plan of a given method, for tests and measurements. */
 OpPlan *conv_prepare_with(Device *device, const ConvMethod *method, const ConvShape *shape, ConvPass pass);

@@ -3,30 +3,6 @@
 #include "backend/cpu/gemm.h"
 #include <string.h>
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-typedef __m512 Vector;
-#define vector_load(p) _mm512_loadu_ps(p)
-#define vector_store(p, v) _mm512_storeu_ps(p, v)
-#define vector_set(x) _mm512_set1_ps(x)
-#define vector_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
-#elif defined(__AVX2__) && defined(__FMA__)
-#include <immintrin.h>
-typedef __m256 Vector;
-#define vector_load(p) _mm256_loadu_ps(p)
-#define vector_store(p, v) _mm256_storeu_ps(p, v)
-#define vector_set(x) _mm256_set1_ps(x)
-#define vector_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
-#else
-typedef float Vector __attribute__((vector_size(16), aligned(4)));
-#define vector_load(p) (*(const Vector *)(p))
-#define vector_store(p, v) (*(Vector *)(p) = (v))
-#define vector_set(x) ((Vector){x, x, x, x})
-#define vector_fma(a, b, c) ((a) * (b) + (c))
-#endif
-
-#define INSTANCE static inline __attribute__((always_inline))
-
 /* Where a tile of C lies and how many of its columns exist. */
 typedef struct Tile {
     const GemmResult *result;
@@ -35,7 +11,7 @@ typedef struct Tile {
 } Tile;
 
 /* c = scale * sum + scale * bias + add_scale * add for whole vectors. */
-INSTANCE void tile_write(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
+VECTOR_INLINE void tile_write(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
     const GemmResult *r = tile->result;
     const Vector scale = vector_set(r->scale), add_scale = vector_set(r->add_scale);
 #pragma GCC unroll 2
@@ -53,7 +29,7 @@ INSTANCE void tile_write(int rows, int vectors, Vector sum[GEMM_ROWS][2], const 
 }
 
 /* The same where the last columns do not exist. */
-INSTANCE void tile_write_part(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
+VECTOR_INLINE void tile_write_part(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
     const GemmResult *r = tile->result;
     float line[GEMM_PANEL] = {0};
     for (int i = 0; i < rows; i++) {
@@ -67,7 +43,7 @@ INSTANCE void tile_write_part(int rows, int vectors, Vector sum[GEMM_ROWS][2], c
     }
 }
 
-INSTANCE void tile_finish(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
+VECTOR_INLINE void tile_finish(int rows, int vectors, Vector sum[GEMM_ROWS][2], const Tile *tile) {
     if (tile->columns == vectors * GEMM_LANES)
         tile_write(rows, vectors, sum, tile);
     else
@@ -76,8 +52,8 @@ INSTANCE void tile_finish(int rows, int vectors, Vector sum[GEMM_ROWS][2], const
 
 /* One step along the depth. Rows are addressed from every third one: base, + stride, + 2 stride are what an
  * instruction can address, so twelve rows need four registers. */
-INSTANCE void tile_step(int rows, int vectors, Vector sum[GEMM_ROWS][2], const float *const base[4],
-                        int64_t stride, const float *b) {
+VECTOR_INLINE void tile_step(int rows, int vectors, Vector sum[GEMM_ROWS][2], const float *const base[4],
+                             int64_t stride, const float *b) {
     Vector panel[2];
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) panel[v] = vector_load(b + v * GEMM_LANES);
@@ -89,8 +65,8 @@ INSTANCE void tile_step(int rows, int vectors, Vector sum[GEMM_ROWS][2], const f
     }
 }
 
-INSTANCE void tile_run(int rows, int vectors, const GemmTerm *term, int terms, const float *b,
-                       const Tile *tile) {
+VECTOR_INLINE void tile_run(int rows, int vectors, const GemmTerm *term, int terms, const float *b,
+                            const Tile *tile) {
     Vector sum[GEMM_ROWS][2];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = vector_set(0.0f);
@@ -105,8 +81,8 @@ INSTANCE void tile_run(int rows, int vectors, const GemmTerm *term, int terms, c
     tile_finish(rows, vectors, sum, tile);
 }
 
-INSTANCE void tile_run_transposed(int rows, int vectors, const GemmTerm *term, const float *b,
-                                  const Tile *tile) {
+VECTOR_INLINE void tile_run_transposed(int rows, int vectors, const GemmTerm *term, const float *b,
+                                       const Tile *tile) {
     Vector sum[GEMM_ROWS][2];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = vector_set(0.0f);

@@ -13,18 +13,19 @@
 #ifndef ICT_BACKEND_CPU_GEMM_H
 #define ICT_BACKEND_CPU_GEMM_H
 
+#include "backend/cpu/vector.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 /* Columns of B are packed into panels this wide; the last one is half as wide where that suffices. */
 #if defined(__AVX512F__)
-enum { GEMM_LANES = 16, GEMM_ROWS = 12 };
+enum { GEMM_ROWS = 12 };
 #elif defined(__AVX2__) && defined(__FMA__)
-enum { GEMM_LANES = 8, GEMM_ROWS = 6 };
+enum { GEMM_ROWS = 6 };
 #else
-enum { GEMM_LANES = 4, GEMM_ROWS = 4 };
+enum { GEMM_ROWS = 4 };
 #endif
-enum { GEMM_PANEL = 2 * GEMM_LANES };
+enum { GEMM_LANES = VECTOR_LANES, GEMM_PANEL = 2 * GEMM_LANES };
 
 /* Floats that B [depth, n] takes when packed. */
 static inline int64_t gemm_packed_size(int64_t depth, int64_t n) {

@@ -34,7 +34,8 @@ static inline float simd_exp(float x) {
     p = __builtin_fmaf(p, r, 1.0f);
     p = __builtin_fmaf(p, r, 1.0f);
     const int32_t whole = (int32_t)k, half = whole >> 1;
-    /* `whole` means nothing when x is NaN (p is NaN then): shifted as unsigned, because that is always defined. */
+    /* `whole` means nothing when x is NaN (p is NaN then): shifted as unsigned, because that is always
+     * defined. */
     const uint32_t first = (uint32_t)(half + 127) << 23, second = (uint32_t)(whole - half + 127) << 23;
     return p * simd_from_bits((int32_t)first) * simd_from_bits((int32_t)second);
 }
