@@ -1,12 +1,14 @@
-/* The consistency training objective of one micro-batch (CM algorithm 3, iCT): draw images, levels and noise, run teacher
- * and student on the same graph with the same masks, measure their distance, and go back through the student. */
+/* The consistency training objective of one micro-batch (CM algorithm 3, iCT): draw images, levels and noise,
+ * run teacher and student on the same graph with the same masks, measure their distance, and go back through
+ * the student. */
 #ifndef ICT_CT_OBJECTIVE_H
 #define ICT_CT_OBJECTIVE_H
 
 #include "ct/ct.h"
 #include "graph/graph.h"
 
-/* A prepared network and the values the objective feeds (model/unet.h's UNet, or any other graph with this shape). */
+/* A prepared network and the values the objective feeds (model/unet.h's UNet, or any other graph with this
+ * shape). */
 typedef struct Network {
     Graph *graph;
     Value input, level, label, augment, output; /* label, augment: NO_VALUE when absent */
@@ -25,8 +27,10 @@ typedef struct ImageSource {
 
 typedef struct Objective Objective;
 
-/* The network must be prepared for TRAIN; its n divides `batch`, the global batch. Graph and source are borrowed. */
-Objective *objective_create(const CtConfig *, const Network *, ImageSource, Device *, uint32_t batch, uint64_t seed);
+/* The network must be prepared for TRAIN; its n divides `batch`, the global batch. Graph and source are
+ * borrowed. */
+Objective *objective_create(const CtConfig *, const Network *, ImageSource, Device *, uint32_t batch,
+                            uint64_t seed);
 void objective_free(Objective *);
 
 /* Uploads the table of the current N, at most ct_levels_limit() levels. */
@@ -36,15 +40,16 @@ typedef struct ObjectiveRun {
     const StepRow *row;             /* device memory */
     const float *student, *teacher; /* flat fp32 parameters; the same pointer without a teacher EMA */
     const void *student_cast, *teacher_cast;
-    float *gradients;               /* of the mean loss over the global batch, times gradient_scale */
-    uint32_t first_sample;          /* place of this micro-batch in the global batch */
+    float *gradients;      /* of the mean loss over the global batch, times gradient_scale */
+    uint32_t first_sample; /* place of this micro-batch in the global batch */
     bool accumulate;
     float gradient_scale;
 } ObjectiveRun;
 void objective_run(Objective *, const ObjectiveRun *);
 
-/* What the micro-batches of a step leave behind, in device memory: for each place of the global batch the weighted loss,
- * the norm of f_student - f_teacher, and i of the pair (sigma_i, sigma_{i+1}) it was measured on. */
+/* What the micro-batches of a step leave behind, in device memory: for each place of the global batch the
+ * weighted loss, the norm of f_student - f_teacher, and i of the pair (sigma_i, sigma_{i+1}) it was measured
+ * on. */
 typedef struct ObjectiveRecord {
     const float *loss, *residual;
     const int32_t *pair;

@@ -5,8 +5,8 @@
 #include "ct/objective.h"
 
 typedef struct SamplerConfig {
-    int nfe;             /* function evaluations: 1, 2, ... */
-    double sigmas[16];   /* intermediate levels tau, decreasing, nfe - 1 of them */
+    int nfe;           /* function evaluations: 1, 2, ... */
+    double sigmas[16]; /* intermediate levels tau, decreasing, nfe - 1 of them */
 } SamplerConfig;
 
 typedef struct Sampler Sampler;
@@ -15,16 +15,19 @@ typedef struct Sampler Sampler;
 Sampler *sampler_create(const CtConfig *, const Network *, Device *);
 void sampler_free(Sampler *);
 
-/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped, into host memory. `labels`
- * (count of them) may be NULL for a network without classes. master, cast: flat parameters in device memory. */
-void sampler_draw(Sampler *, const SamplerConfig *, const float *master, const void *cast, uint32_t first, int count,
-                  const int32_t *labels, float *images);
+/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped, into host memory.
+ * `labels` (count of them) may be NULL for a network without classes. master, cast: flat parameters in device
+ * memory. */
+void sampler_draw(Sampler *, const SamplerConfig *, const float *master, const void *cast, uint32_t first,
+                  int count, const int32_t *labels, float *images);
 
-/* f(x, sigma) on given host arrays, NHWC; with `raw` the bare network F(x, c_noise(sigma)), x taken as its input. sigma > 0. */
+/* f(x, sigma) on given host arrays, NHWC; with `raw` the bare network F(x, c_noise(sigma)), x taken as its
+ * input. sigma > 0. */
 void sampler_apply(Sampler *, const float *master, const void *cast, const float *x, const float *sigma,
                    const int32_t *labels, int count, bool raw, float *out);
 
-/* [-1, 1] to bytes: ROUND x*127.5 + 128 clipped and truncated (EDM), TRUNC (x+1)/2*255 clipped and truncated (OpenAI). */
+/* [-1, 1] to bytes: ROUND x*127.5 + 128 clipped and truncated (EDM), TRUNC (x+1)/2*255 clipped and truncated
+ * (OpenAI). */
 typedef enum Rounding { ROUNDING_ROUND, ROUNDING_TRUNC } Rounding;
 void images_to_bytes(const float *images, int64_t count, Rounding, uint8_t *bytes);
 

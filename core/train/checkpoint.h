@@ -1,7 +1,7 @@
-/* Checkpoints: safetensors with EDM's parameter names (`model.*`, `teacher.*`, `ema:0.05.*`, `optim.momentum.*`,
- * `optim.variance.*`, convolutions OIHW) and the run's facts in the metadata. Nothing of a random number generator is in
- * there: draws are functions of seed and step. Written to a temporary file, fsynced and renamed; a damaged one is named and
- * the one before it is used. */
+/* Checkpoints: safetensors with EDM's parameter names (`model.*`, `teacher.*`, `ema:0.05.*`,
+ * `optim.momentum.*`, `optim.variance.*`, convolutions OIHW) and the run's facts in the metadata. Nothing of
+ * a random number generator is in there: draws are functions of seed and step. Written to a temporary file,
+ * fsynced and renamed; a damaged one is named and the one before it is used. */
 #ifndef ICT_TRAIN_CHECKPOINT_H
 #define ICT_TRAIN_CHECKPOINT_H
 
@@ -12,9 +12,9 @@
 
 /* ---- parameters of any file ---- */
 
-/* Reads all parameters named prefix + name into the flat host array. Missing, misshapen and unknown ones are named, all at
- * once; EDM's `resample_filter` buffers are ignored. An empty prefix also tries "model.". Parameters that files do not hold
- * (Param.in_file false) keep their values: call param_initialise first. */
+/* Reads all parameters named prefix + name into the flat host array. Missing, misshapen and unknown ones are
+ * named, all at once; EDM's `resample_filter` buffers are ignored. An empty prefix also tries "model.".
+ * Parameters that files do not hold (Param.in_file false) keep their values: call param_initialise first. */
 bool weights_load(const SafeTensors *, const ParamSet *, const char *prefix, float *values, Error *);
 
 /* ---- checkpoints of a run ---- */
@@ -36,18 +36,22 @@ typedef struct CheckpointState {
 } CheckpointState;
 
 /* <folder>/checkpoint-<step>.safetensors; the path is also left in `path`. */
-bool checkpoint_write(const char *folder, const CheckpointState *, const CheckpointFacts *, char path[1024], Error *);
+bool checkpoint_write(const char *folder, const CheckpointState *, const CheckpointFacts *, char path[1024],
+                      Error *);
 
-/* Fills arrays and facts. Its content must be intact and its seed, batch and hashes those in `facts` ("" fits all). */
+/* Fills arrays and facts. Its content must be intact and its seed, batch and hashes those in `facts` ("" fits
+ * all). */
 bool checkpoint_read(const char *path, const CheckpointState *, CheckpointFacts *facts, Error *);
 
-/* The newest intact checkpoint in the folder; damaged ones are logged by name and passed over. False: there is none. */
+/* The newest intact checkpoint in the folder; damaged ones are logged by name and passed over. False: there
+ * is none. */
 bool checkpoint_newest(const char *folder, char path[1024]);
 
 /* Removes all but the newest `keep`, and what interrupted writes left. */
 void checkpoint_prune(const char *folder, int keep);
 
-/* Renames checkpoints of later steps to *.damaged: a run that goes on from step `after` (-1: from nothing) found them so. */
+/* Renames checkpoints of later steps to *.damaged: a run that goes on from step `after` (-1: from nothing)
+ * found them so. */
 void checkpoint_set_aside(const char *folder, int64_t after);
 
 #endif

@@ -1,5 +1,5 @@
-/* What a run measures between two rows of metrics. Sums only, so that a checkpoint in the middle of a tick can store them
- * and a resumed run writes the very row that an uninterrupted one would have written. */
+/* What a run measures between two rows of metrics. Sums only, so that a checkpoint in the middle of a tick
+ * can store them and a resumed run writes the very row that an uninterrupted one would have written. */
 #ifndef ICT_TRAIN_METER_H
 #define ICT_TRAIN_METER_H
 
@@ -22,7 +22,7 @@ typedef struct StepRecord {
     int batch;
     const float *loss, *residual; /* of each image */
     const int32_t *pair;
-    const int *bin_of_pair;       /* meter_bin of each pair's upper sigma, the student's */
+    const int *bin_of_pair; /* meter_bin of each pair's upper sigma, the student's */
     UpdateReport report;
 } StepRecord;
 

@@ -1,8 +1,9 @@
 /* The training loop. It knows nothing above it: whoever wants to record, evaluate or stop fills TrainHooks.
  *
- * A run that was stopped or killed at any moment and opened again ends with the same weights and the same rows of metrics,
- * to the last bit, as one that was never interrupted (same kind of device and number of threads): all draws are functions of
- * seed and step, and a checkpoint holds everything else. Rows past the last checkpoint are reported again.
+ * A run that was stopped or killed at any moment and opened again ends with the same weights and the same
+ * rows of metrics, to the last bit, as one that was never interrupted (same kind of device and number of
+ * threads): all draws are functions of seed and step, and a checkpoint holds everything else. Rows past the
+ * last checkpoint are reported again.
  */
 #ifndef ICT_TRAIN_TRAINER_H
 #define ICT_TRAIN_TRAINER_H
@@ -16,12 +17,13 @@
 #include "train/optimiser.h"
 
 typedef struct TrainConfig {
-    int64_t steps;             /* K */
-    int batch, micro_batch;    /* micro_batch divides batch; 0: chosen by the trainer; changes the numbers by rounding only */
+    int64_t steps; /* K */
+    /* micro_batch divides batch; 0: chosen by the trainer. It changes the numbers by rounding only. */
+    int batch, micro_batch;
     OptimiserConfig optimiser;
-    int tick_steps;            /* steps between two rows of metrics */
-    int checkpoint_steps;      /* 0: only at evaluations and at the end */
-    double evaluate_at[16];    /* shares of the run, ascending; 0: before the first step, 1: after the last */
+    int tick_steps;         /* steps between two rows of metrics */
+    int checkpoint_steps;   /* 0: only at evaluations and at the end */
+    double evaluate_at[16]; /* shares of the run, ascending; 0: before the first step, 1: after the last */
     int evaluations;
 } TrainConfig;
 
@@ -41,21 +43,22 @@ typedef struct TrainSetup {
 
 /* One row of metrics over the steps since the last one. */
 typedef struct Tick {
-    int64_t step, images;                      /* done since the run began */
-    int N;                                     /* of the last step */
-    double loss, gradient_norm, residual;      /* means; residual = norm of f_student - f_teacher of an image */
-    double images_per_second, seconds;         /* training alone, without checkpoints and evaluations */
+    int64_t step, images;                 /* done since the run began */
+    int N;                                /* of the last step */
+    double loss, gradient_norm, residual; /* means; residual = norm of f_student - f_teacher of an image */
+    double images_per_second, seconds;    /* training alone, without checkpoints and evaluations */
     double update_norm_mean, update_norm_variance; /* over the steps; the variance divides by their number */
-    double loss_by_sigma[SIGMA_BINS], residual_by_sigma[SIGMA_BINS]; /* means in equal parts of [ln sigma_min,
-                                                  ln sigma_max], by the student's sigma; NaN: no image fell into it */
-    uint64_t non_finite;                       /* gradient elements that made the optimiser skip a step */
+    /* Means in equal parts of [ln sigma_min, ln sigma_max], by the student's sigma; NaN: no image fell there.
+     */
+    double loss_by_sigma[SIGMA_BINS], residual_by_sigma[SIGMA_BINS];
+    uint64_t non_finite; /* gradient elements that made the optimiser skip a step */
 } Tick;
 
 typedef struct Trainer Trainer;
 
-/* Hooks may be NULL; those that return false end the run with TRAIN_FAILED and their error. `on_evaluation` follows the
- * checkpoint of its step, and is called again when a run is resumed at exactly that step: it may skip what it already has.
- * `should_stop` is asked before every step; once true it must stay true. */
+/* Hooks may be NULL; those that return false end the run with TRAIN_FAILED and their error. `on_evaluation`
+ * follows the checkpoint of its step, and is called again when a run is resumed at exactly that step: it may
+ * skip what it already has. `should_stop` is asked before every step; once true it must stay true. */
 typedef struct TrainHooks {
     void *context;
     bool (*on_tick)(void *context, const Tick *, Error *);
@@ -64,22 +67,22 @@ typedef struct TrainHooks {
     bool (*should_stop)(void *context);
 } TrainHooks;
 
-/* DONE: K steps. STOPPED: asked to, state saved. DIVERGED: something is not finite; the error names the step and what.
- * FAILED: a checkpoint could not be written, or a hook failed. */
+/* DONE: K steps. STOPPED: asked to, state saved. DIVERGED: something is not finite; the error names the step
+ * and what. FAILED: a checkpoint could not be written, or a hook failed. */
 typedef enum TrainEnd { TRAIN_DONE, TRAIN_STOPPED, TRAIN_DIVERGED, TRAIN_FAILED } TrainEnd;
 
-/* Opens at the newest sound checkpoint in the folder, or at step 0. NULL and an error when configuration and data do not fit
- * together, or the checkpoint is another run's. */
+/* Opens at the newest sound checkpoint in the folder, or at step 0. NULL and an error when configuration and
+ * data do not fit together, or the checkpoint is another run's. */
 Trainer *trainer_open(const TrainSetup *, Error *);
 void trainer_close(Trainer *);
 int64_t trainer_step(const Trainer *);       /* steps done */
 int64_t trainer_parameters(const Trainer *); /* trained parameters */
 int trainer_micro_batch(const Trainer *);    /* images at a time */
-GraphCost trainer_cost(const Trainer *);     /* of a micro-batch: FLOPs, and the arena that training will fill */
+GraphCost trainer_cost(const Trainer *); /* of a micro-batch: FLOPs, and the arena that training will fill */
 TrainEnd trainer_run(Trainer *, const TrainHooks *, Error *);
 
-/* For evaluations: draws samples with the named weights ("raw", "ema:0.05", ...), as fp32 NHWC host images, through the
- * training network itself. */
+/* For evaluations: draws samples with the named weights ("raw", "ema:0.05", ...), as fp32 NHWC host images,
+ * through the training network itself. */
 bool trainer_sample(Trainer *, const char *weights, const SamplerConfig *, uint32_t first_seed, int count,
                     const int32_t *labels, float *images, Error *);
 

@@ -33,10 +33,16 @@ static bool setup_check(const TrainSetup *s, Error *error) {
     return true;
 }
 
-static int micro_batch_choose(const TrainConfig *train) {
-    if (train->micro_batch) return train->micro_batch;
-    int micro = train->batch < 16 ? train->batch : 16;
-    while (train->batch % micro) micro--;
+/* The largest divisor of the batch up to a limit. On CPUs the limit keeps activations near the caches: on one
+ * core, at 16 x 16 and 32 x 32 pixels with 16 to 64 channels, 16 images at a time were within 4 % of the best
+ * (8: 8 %, 4: 25 %, 64: 19 % slower at worst); more cores want more images. Other devices take the whole
+ * batch. */
+static int micro_batch_choose(const TrainSetup *s) {
+    if (s->train->micro_batch) return s->train->micro_batch;
+    if (strcmp(s->device->kind, "cpu") != 0) return s->train->batch;
+    const int limit = s->device->threads > 2 ? 8 * s->device->threads : 16;
+    int micro = s->train->batch < limit ? s->train->batch : limit;
+    while (s->train->batch % micro) micro--;
     return micro;
 }
 
@@ -95,7 +101,7 @@ static bool checkpoint_resume(Trainer *t, Error *error) {
 
 static void parts_create(Trainer *t) {
     const TrainSetup *s = &t->setup;
-    const int micro = micro_batch_choose(s->train);
+    const int micro = micro_batch_choose(s);
     t->network =
         network_create(s->model, &t->params, s->device, micro, s->data->height, s->data->channels, true);
     t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, s->ct->teacher_ema != 0);

@@ -1,4 +1,5 @@
-/* The inside of a Trainer, shared by trainer.c (the loop), window.c (some steps on the device) and trainer_open.c. */
+/* The inside of a Trainer, shared by trainer.c (the loop), window.c (some steps on the device) and
+ * trainer_open.c. */
 #ifndef ICT_TRAIN_TRAINER_STATE_H
 #define ICT_TRAIN_TRAINER_STATE_H
 
@@ -6,16 +7,16 @@
 #include "train/network.h"
 #include "train/trainer.h"
 
-/* Steps between two looks at the device: it works through a window without waiting for the host. The rows of the window go
- * up before it; what its steps leave (loss, residual and pair of every image, the optimiser's report) is gathered on the
- * device and comes back after it. */
+/* Steps between two looks at the device: it works through a window without waiting for the host. The rows of
+ * the window go up before it; what its steps leave (loss, residual and pair of every image, the optimiser's
+ * report) is gathered on the device and comes back after it. */
 enum { WINDOW = 16 };
 
 typedef struct Window {
-    StepRow *rows, *row;      /* device: of all steps; of the current one, where every op reads it */
-    float *loss, *residual;   /* device: WINDOW x batch */
+    StepRow *rows, *row;    /* device: of all steps; of the current one, where every op reads it */
+    float *loss, *residual; /* device: WINDOW x batch */
     int32_t *pair;
-    UpdateReport *reports;    /* device: WINDOW */
+    UpdateReport *reports; /* device: WINDOW */
     float *host_loss, *host_residual;
     int32_t *host_pair;
     UpdateReport host_reports[WINDOW];
@@ -27,22 +28,23 @@ struct Trainer {
     Network network;
     Optimiser optimiser;
     Objective *objective;
-    Sampler *sampler;         /* NULL until the first sample */
-    uint8_t *images;          /* device copies of the data, NULL where the device reads the host's memory */
+    Sampler *sampler; /* NULL until the first sample */
+    uint8_t *images;  /* device copies of the data, NULL where the device reads the host's memory */
     int32_t *labels;
     Window window;
     Meter meter;
-    int N;                    /* of the tables on the device, 0: none yet */
+    int N; /* of the tables on the device, 0: none yet */
     int *bin_of_pair;
-    int64_t step;             /* done */
-    int64_t saved;            /* step of the last checkpoint, -1: none */
+    int64_t step;  /* done */
+    int64_t saved; /* step of the last checkpoint, -1: none */
 };
 
 void window_create(Trainer *);
 void window_free(Trainer *);
 
-/* Runs up to `count` (<= WINDOW) steps of equal N, fewer when should_stop says so, and adds them to the meter. False, with
- * the step and what in the error, when something is not finite; trainer->step is then the number of sound steps. */
+/* Runs up to `count` (<= WINDOW) steps of equal N, fewer when should_stop says so, and adds them to the
+ * meter. False, with the step and what in the error, when something is not finite; trainer->step is then the
+ * number of sound steps. */
 bool window_run(Trainer *, int count, const TrainHooks *, Error *);
 
 #endif
