@@ -19,7 +19,7 @@ enum { MOST = 8 };
 /* A request with a few files and overrides, NULL-terminated. */
 typedef struct Ask {
     const char *files[MOST], *overrides[MOST], *scale;
-    bool with_data;
+    bool with_data, own_scales; /* scales written by a test, so that those of the repository may be tuned */
 } Ask;
 
 static bool ask(const Ask *a, Plan *plan, Error *error) {
@@ -27,6 +27,7 @@ static bool ask(const Ask *a, Plan *plan, Error *error) {
                            .overrides = a->overrides,
                            .scale = a->scale,
                            .data_folder = scratch("data"),
+                           .scale_folder = a->own_scales ? scratch("scales") : NULL,
                            .without_data = !a->with_data};
     while (a->files[request.file_count]) request.file_count++;
     while (a->overrides[request.override_count]) request.override_count++;
@@ -48,9 +49,11 @@ static void refused(Ask a, const char *message) {
     assert_string_equal(error.text, message);
 }
 
-/* Writes a file of the scratch folder and gives its path. */
+/* Writes a file of the scratch folder and gives its path, valid for the rest of the test. */
 static const char *written(const char *name, const char *text) {
-    const char *path = scratch(name);
+    static char paths[16][1024];
+    static int next;
+    const char *path = path_join(paths[next++ % 16], scratch_folder, name);
     assert_true(file_write_atomic(path, text, strlen(text), NULL));
     return path;
 }
@@ -86,7 +89,7 @@ static void later_settings_win(void **state) {
                                       "set: {model.blocks: 5}\n"
                                       "arms:\n  x: {model.dropout: 0.6, train.lr: 2e-3}\n"
                                       "grid: {train.lr: [3e-3]}\n");
-    Plan plan = planned((Ask){{c}, {"train.beta1=0.8"}, NULL, false});
+    Plan plan = planned((Ask){.files = {c}, .overrides = {"train.beta1=0.8"}});
     assert_int_equal(plan.run_count, 1);
     const Config *config = &plan.runs[0].config;
     assert_int_equal(config->seed, 1);                    /* the base's base */
@@ -101,56 +104,84 @@ static void later_settings_win(void **state) {
     assert_string_equal(plan.runs[0].arm, "x");
     assert_string_equal(plan.runs[0].experiment, "c");
     plan_free(&plan);
-    plan = planned((Ask){{c}, {"train.lr=4e-3"}, NULL, false}); /* over the grid */
+    plan = planned((Ask){.files = {c}, .overrides = {"train.lr=4e-3"}}); /* over the grid */
     NEAR(plan.runs[0].config.train.optimiser.learning_rate, 4e-3, 0);
     plan_free(&plan);
 }
 
-static void a_scale_lies_between_settings_and_arms(void **state) {
+static void a_base_gives_settings_and_scale_alone(void **state) {
     (void)state;
-    const char *path = written("scaled.yaml", "train.batch: 100\nset: {train.steps: 1000}\n"
-                                              "scales: {desk: {ct.s0: 3}, hour: {ct.s0: 4}}\n"
-                                              "arms: {x: {}, y: {model.dropout: 0.25}}\n");
-    Plan plan = planned((Ask){{path}, {NULL}, "desk", false});
-    assert_int_equal(plan.run_count, 2);
-    assert_int_equal(plan.runs[0].config.train.batch, 32); /* experiments/scales/desk.yaml */
-    assert_int_equal(plan.runs[0].config.train.steps, 512);
-    assert_int_equal(plan.runs[0].config.ct.s0, 3); /* the experiment's exception, over desk's 10 */
-    NEAR(plan.runs[0].config.model.dropout, 0, 0);
-    NEAR(plan.runs[1].config.model.dropout, 0.25, 0);
-    assert_string_equal(plan.runs[1].scale, "desk");
-    plan_free(&plan);
-    plan = planned((Ask){{path}, {NULL}, NULL, false});
-    assert_string_equal(plan.runs[0].scale, "paper");
-    assert_true(plan.runs[0].config.train.batch == 100 && plan.runs[0].config.ct.s0 == 10);
+    written("question.yaml",
+            "name: first\nscale: own\nct.s0: 7\narms: {x: {}, y: {ct.s0: 8}}\ngrid: {seed: [0, 1]}\n");
+    const char *path = written("heir.yaml", "base: question.yaml\n");
+    Plan plan = planned((Ask){.files = {path}});
+    assert_int_equal(plan.run_count, 1);
+    assert_int_equal(plan.runs[0].config.ct.s0, 7);
+    assert_string_equal(plan.runs[0].experiment, "heir");
+    assert_string_equal(plan.runs[0].scale, "own");
+    assert_string_equal(plan.runs[0].arm, "");
     plan_free(&plan);
 }
 
-static void scales_that_do_not_exist_are_refused(void **state) {
+static void write_scales(void) {
+    assert_true(folder_make(scratch("scales"), NULL));
+    written("scales/paper.yaml", "notes: nothing changes\n");
+    written("scales/tiny.yaml",
+            "notes: text\nct: {s0: 5}\ntrain: {batch: 32, steps: 512}\nmodel.dropout: 0\n");
+    written("scales/bad.yaml", "sizes: 3\nset: {seed: 1}\nct.s0: 5\nct.s0: 6\n");
+}
+
+static void a_scale_lies_between_settings_and_arms(void **state) {
     (void)state;
-    const char *path = written("scale.yaml", "scales: {hours: {ct.s0: 3}}\n");
-    refused((Ask){{path}, {NULL}, "dekk", false},
-            placed("@/scale.yaml:1:10: no scale 'hours'; there are desk, hour, paper, smoke\n"
-                   "command line: no scale 'dekk'; there are desk, hour, paper, smoke"));
-    refused((Ask){{"experiments/quickstart.yaml"}, {NULL}, "paper", false},
-            "experiments/quickstart.yaml: written at scale 'quickstart'; scale 'paper' changes nothing, so "
-            "it cannot be had from "
-            "this file");
+    write_scales();
+    const char *path = written("scaled.yaml", "train.batch: 100\nset: {train.steps: 1000}\n"
+                                              "scales: {tiny: {ct.s0: 3}, paper: {ct.s0: 4}}\n"
+                                              "arms: {x: {}, y: {model.dropout: 0.25}}\n");
+    Plan plan = planned((Ask){.files = {path}, .scale = "tiny", .own_scales = true});
+    assert_int_equal(plan.run_count, 2);
+    assert_int_equal(plan.runs[0].config.train.batch, 32);
+    assert_int_equal(plan.runs[0].config.train.steps, 512);
+    assert_int_equal(plan.runs[0].config.ct.s0, 3); /* the experiment's exception, over the scale */
+    NEAR(plan.runs[0].config.model.dropout, 0, 0);
+    NEAR(plan.runs[1].config.model.dropout, 0.25, 0);
+    assert_string_equal(plan.runs[1].scale, "tiny");
+    plan_free(&plan);
+    plan = planned((Ask){.files = {path}, .own_scales = true});
+    assert_string_equal(plan.runs[0].scale, "paper");
+    assert_true(plan.runs[0].config.train.batch == 100 && plan.runs[0].config.ct.s0 == 4);
+    plan_free(&plan);
+}
+
+static void scales_that_cannot_be_are_refused(void **state) {
+    (void)state;
+    write_scales();
+    const char *path = written("scale.yaml", "scales: {tinny: {ct.s0: 3}}\n");
+    refused((Ask){.files = {path}, .scale = "huge", .own_scales = true},
+            placed("@/scale.yaml:1:10: no scale 'tinny'; there are bad, paper, tiny\n"
+                   "command line: no scale 'huge'; there are bad, paper, tiny"));
+    path = written("own.yaml", "scale: own\n");
+    refused((Ask){.files = {path}, .scale = "paper", .own_scales = true},
+            placed("@/own.yaml: written at scale 'own'; scale 'paper' changes nothing, so it cannot be had "
+                   "from this file"));
+    refused((Ask){.files = {path}, .scale = "bad", .own_scales = true},
+            placed("@/scales/bad.yaml:4:1: 'ct.s0' is given twice; first at line 3\n"
+                   "@/scales/bad.yaml:1:1: unknown key 'sizes'\n"
+                   "@/scales/bad.yaml:2:1: 'set': a scale has only notes and settings"));
 }
 
 static void another_data_set_forgets_what_was_said_of_the_first(void **state) {
     (void)state;
     const char *path = written("data.yaml", "data: {resolution: 16, count: 64, seed: 3, name: shapes}\n");
-    Plan plan = planned((Ask){{path}, {"data.name=shapes"}, NULL, false});
+    Plan plan = planned((Ask){.files = {path}, .overrides = {"data.name=shapes"}});
     const DataConfig *data = &plan.runs[0].config.data;
     assert_true(data->resolution == 16 && data->count == 64 && data->seed == 3);
     plan_free(&plan);
-    plan = planned((Ask){{path}, {"data.count=9", "data.name=cifar10"}, NULL, false});
+    plan = planned((Ask){.files = {path}, .overrides = {"data.count=9", "data.name=cifar10"}});
     data = &plan.runs[0].config.data;
     assert_true(data->resolution == 0 && data->count == 9 && data->seed == 0);
     plan_free(&plan);
     const char *based = written("data2.yaml", "base: data.yaml\ndata.seed: 5\ndata.name: cifar10\n");
-    plan = planned((Ask){{based}, {NULL}, NULL, false});
+    plan = planned((Ask){.files = {based}});
     data = &plan.runs[0].config.data;
     assert_true(data->resolution == 0 && data->count == 0 && data->seed == 5);
     plan_free(&plan);
@@ -163,7 +194,7 @@ static void arms_multiply_with_the_grid_seeds_outermost(void **state) {
     const char *path =
         written("grid.yaml", "arms:\n  no EMA: {ct.teacher_ema: 0}\n  EMA: {ct.teacher_ema: 0.99}\n"
                              "grid: {ct: {s0: [5, 10]}, seed: [0, 1]}\n");
-    Plan plan = planned((Ask){{path}, {NULL}, NULL, false});
+    Plan plan = planned((Ask){.files = {path}});
     static const char *const arms[4] = {"no EMA, ct.s0=5", "EMA, ct.s0=5", "no EMA, ct.s0=10",
                                         "EMA, ct.s0=10"};
     assert_int_equal(plan.run_count, 8);
@@ -174,7 +205,7 @@ static void arms_multiply_with_the_grid_seeds_outermost(void **state) {
         NEAR(plan.runs[i].config.ct.teacher_ema, i % 2 ? 0.99 : 0, 0);
     }
     plan_free(&plan);
-    plan = planned((Ask){{path}, {"seed=7", "ct.s0=6"}, NULL, false}); /* both replace the grid's */
+    plan = planned((Ask){.files = {path}, .overrides = {"seed=7", "ct.s0=6"}}); /* both replace the grid's */
     assert_int_equal(plan.run_count, 2);
     assert_string_equal(plan.runs[1].arm, "EMA");
     assert_true(plan.runs[1].config.seed == 7 && plan.runs[1].config.ct.s0 == 6);
@@ -183,8 +214,8 @@ static void arms_multiply_with_the_grid_seeds_outermost(void **state) {
 
 static void sweeps_come_from_the_command_line(void **state) {
     (void)state;
-    Plan plan = planned(
-        (Ask){{"experiments/quickstart.yaml"}, {"model.attention=[8],[16,8]", "seed=3,4"}, NULL, false});
+    Plan plan = planned((Ask){.files = {"experiments/quickstart.yaml"},
+                              .overrides = {"model.attention=[8],[16,8]", "seed=3,4"}});
     assert_int_equal(plan.run_count, 4);
     assert_string_equal(plan.runs[0].arm, "model.attention=[8]");
     assert_string_equal(plan.runs[3].arm, "model.attention=[16, 8]");
@@ -194,10 +225,9 @@ static void sweeps_come_from_the_command_line(void **state) {
 
 static void an_arm_is_never_silently_another(void **state) {
     (void)state;
-    refused((Ask){{"ablations/ema.yaml"},
-                  {"ct.teacher_ema=0.9", "ct.teacher_schedule=fixed", "seed=0"},
-                  "smoke",
-                  false},
+    refused((Ask){.files = {"ablations/ema.yaml"},
+                  .overrides = {"ct.teacher_ema=0.9", "ct.teacher_schedule=fixed", "seed=0"},
+                  .scale = "smoke"},
             "ablations/ema.yaml: arms 'no EMA (iCT)' and 'EMA 0.75' are the same run: the grid, the scale or "
             "the command line sets "
             "what they set\n"
@@ -207,7 +237,7 @@ static void an_arm_is_never_silently_another(void **state) {
             "ablations/ema.yaml: arms 'no EMA (iCT)' and 'CT schedule' are the same run: the grid, the scale "
             "or the command line "
             "sets what they set");
-    refused((Ask){{"experiments/quickstart.yaml"}, {"seed=1,2,1"}, NULL, false},
+    refused((Ask){.files = {"experiments/quickstart.yaml"}, .overrides = {"seed=1,2,1"}},
             "experiments/quickstart.yaml: '' with seed 1 is asked for twice: a value is given twice");
 }
 
@@ -218,8 +248,7 @@ static void too_many_runs_are_refused(void **state) {
     static const char *const keys[] = {"seed", "data.seed", "data.count", "model.blocks", "ct.s0"};
     for (int i = 0; i < 5; i++) text_append(&text, "  %s: [1, 2, 3, 4, 5, 6, 7]\n", keys[i]);
     const char *path = written("many.yaml", text.text);
-    refused((Ask){{path}, {NULL}, NULL, false},
-            placed("@/many.yaml: more than 10000 runs; ask for fewer at a time"));
+    refused((Ask){.files = {path}}, placed("@/many.yaml: more than 10000 runs; ask for fewer at a time"));
     text_free(&text);
 }
 
@@ -228,7 +257,7 @@ static void too_many_runs_are_refused(void **state) {
 static void the_id_is_the_hash_of_what_decides_the_numbers(void **state) {
     (void)state;
     const char *path = written("small.yaml", small);
-    Plan plan = planned((Ask){{path}, {NULL}, NULL, true});
+    Plan plan = planned((Ask){.files = {path}, .with_data = true});
     const RunSpec *run = &plan.runs[0];
     Text text = {0};
     text_append(&text, "numerics: %d\n", NUMERICS_VERSION);
@@ -240,9 +269,11 @@ static void the_id_is_the_hash_of_what_decides_the_numbers(void **state) {
     assert_int_equal(strlen(run->data_hash), 64);
     assert_memory_equal(run->id, hash.hex, 8);
 
-    Plan same = planned((Ask){{path}, {"train.tick=7", "evaluation.grid=4"}, NULL, true});
+    Plan same = planned(
+        (Ask){.files = {path}, .overrides = {"train.tick=7", "evaluation.grid=4"}, .with_data = true});
     assert_string_equal(same.runs[0].id, run->id);
-    Plan others = planned((Ask){{path}, {"data.seed=1,2", "train.lr=1e-3,2e-3"}, NULL, true});
+    Plan others = planned(
+        (Ask){.files = {path}, .overrides = {"data.seed=1,2", "train.lr=1e-3,2e-3"}, .with_data = true});
     assert_int_equal(others.run_count, 4);
     for (int i = 0; i < 4; i++) {
         assert_string_not_equal(others.runs[i].id, run->id);
@@ -257,7 +288,9 @@ static void the_id_is_the_hash_of_what_decides_the_numbers(void **state) {
 
 static void the_stored_configuration_gives_the_same_id(void **state) {
     (void)state;
-    Plan plan = planned((Ask){{written("small.yaml", small)}, {"model.class_conditional=true"}, NULL, true});
+    Plan plan = planned((Ask){.files = {written("small.yaml", small)},
+                              .overrides = {"model.class_conditional=true"},
+                              .with_data = true});
     Text text = {0};
     Config config;
     Error error = {0};
@@ -275,7 +308,7 @@ static void the_same_run_may_belong_to_two_experiments(void **state) {
     (void)state;
     const char *one = written("one.yaml", small),
                *two = written("two.yaml", "base: one.yaml\narms: {x: {}, y: {seed: 1}}\n");
-    Plan plan = planned((Ask){{one, two}, {NULL}, NULL, true});
+    Plan plan = planned((Ask){.files = {one, two}, .with_data = true});
     assert_int_equal(plan.run_count, 3);
     assert_int_equal(plan.experiment_count, 2);
     assert_string_equal(plan.runs[0].id, plan.runs[1].id);
@@ -299,7 +332,7 @@ static void all_problems_come_at_once(void **state) {
                                               "set: {ct.s0: 0}\n"
                                               "grid: {seed: 1}\n");
     refused(
-        (Ask){{path, "no.yaml"}, {"train.bach=3", "seed", "ct.s0=1", "ct.s0=2"}, NULL, false},
+        (Ask){.files = {path, "no.yaml"}, .overrides = {"train.bach=3", "seed", "ct.s0=1", "ct.s0=2"}},
         placed(
             "command line: unknown key 'train.bach'; did you mean 'train.batch'?\n"
             "command line: expected key=value, found 'seed'\n"
@@ -321,8 +354,8 @@ static void contradictions_name_the_line_that_decided(void **state) {
     (void)state;
     const char *path = written(
         "contrary.yaml", "ct:\n  s1: 20\narms:\n  good: {}\n  bad: {ct.s0: 30}\ngrid: {seed: [0, 1]}\n");
-    refused((Ask){{path}, {NULL}, NULL, false}, placed("@/contrary.yaml:5:9: ct.s0: 30 is above ct.s1 20"));
-    refused((Ask){{path}, {"ct.s0=40"}, NULL, false},
+    refused((Ask){.files = {path}}, placed("@/contrary.yaml:5:9: ct.s0: 30 is above ct.s1 20"));
+    refused((Ask){.files = {path}, .overrides = {"ct.s0=40"}},
             placed("command line: ct.s0: 40 is above ct.s1 20 (in @/contrary.yaml)"));
 }
 
@@ -330,10 +363,9 @@ static void bases_that_lead_nowhere_are_refused(void **state) {
     (void)state;
     const char *path = written("loop.yaml", "base: loop2.yaml\n");
     written("loop2.yaml", "seed: 1\nbase: ./loop.yaml\n");
-    refused((Ask){{path}, {NULL}, NULL, false},
-            placed("@/loop2.yaml:2:1: 'base': @/./loop.yaml builds on itself"));
+    refused((Ask){.files = {path}}, placed("@/loop2.yaml:2:1: 'base': @/./loop.yaml builds on itself"));
     path = written("orphan.yaml", "\n base: gone/x.yaml\n");
-    refused((Ask){{path}, {NULL}, NULL, false},
+    refused((Ask){.files = {path}},
             placed("@/orphan.yaml:2:2: @/gone/x.yaml: cannot be opened: No such file or directory"));
 }
 
@@ -341,10 +373,8 @@ static void names_must_differ(void **state) {
     (void)state;
     const char *one = written("first.yaml", "name: same\nseed: 1\n"),
                *two = written("second.yaml", "name: same\nseed: 2\n");
-    refused((Ask){{one, two}, {NULL}, NULL, false},
-            placed("@/second.yaml: its name 'same' is that of @/first.yaml too"));
-    refused((Ask){{NULL}, {NULL}, NULL, false},
-            "command line: no experiment given: ./run experiments/NAME.yaml");
+    refused((Ask){.files = {one, two}}, placed("@/second.yaml: its name 'same' is that of @/first.yaml too"));
+    refused((Ask){.files = {NULL}}, "command line: no experiment given: ./run experiments/NAME.yaml");
 }
 
 static void missing_data_is_said_once_with_its_line(void **state) {
@@ -352,7 +382,7 @@ static void missing_data_is_said_once_with_its_line(void **state) {
     Plan plan;
     Error error = {0};
     const char *path = written("absent.yaml", "data:\n  name: absent\ngrid: {seed: [0, 1, 2]}\n");
-    assert_false(ask(&(Ask){{path}, {NULL}, NULL, true}, &plan, &error));
+    assert_false(ask(&(Ask){.files = {path}, .with_data = true}, &plan, &error));
     const char *start = placed("@/absent.yaml:2:3: ");
     assert_memory_equal(error.text, start, strlen(start));
     assert_null(strchr(error.text, '\n'));
@@ -371,13 +401,14 @@ static void every_file_is_good_at_every_scale(void **state) {
     static const char *const scales[] = {NULL, "smoke", "desk", "hour"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         for (size_t j = 0; j < 4; j++) {
-            Plan plan = planned((Ask){{files[i]}, {NULL}, scales[j], false});
+            Plan plan = planned((Ask){.files = {files[i]}, .scale = scales[j]});
             assert_true(plan.run_count >= 1);
             plan_free(&plan);
         }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        Plan plan =
-            planned((Ask){{files[i]}, {NULL}, "smoke", true}); /* data and network fit each other, too */
+        Plan plan = planned((Ask){.files = {files[i]},
+                                  .scale = "smoke",
+                                  .with_data = true}); /* data and network fit each other, too */
         plan_free(&plan);
     }
 }
@@ -385,8 +416,9 @@ static void every_file_is_good_at_every_scale(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(later_settings_win),
+        cmocka_unit_test(a_base_gives_settings_and_scale_alone),
         cmocka_unit_test(a_scale_lies_between_settings_and_arms),
-        cmocka_unit_test(scales_that_do_not_exist_are_refused),
+        cmocka_unit_test(scales_that_cannot_be_are_refused),
         cmocka_unit_test(another_data_set_forgets_what_was_said_of_the_first),
         cmocka_unit_test(arms_multiply_with_the_grid_seeds_outermost),
         cmocka_unit_test(sweeps_come_from_the_command_line),
