@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from golden_network import SIGMAS, write_golden
-from reference import coefficients, config_from_lines, config_to_lines, read_safetensors, write_safetensors
+from reference import UNet, coefficients, config_from_lines, config_to_lines, read_safetensors, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -67,6 +67,20 @@ def run_apply(folder, x, raw):
         return arrays[arrays.files[0]]
 
 
+def pytorch_float32(golden, config):
+    """The bare F in float32: what rounding alone does in a well-made implementation."""
+    net = UNet(config)
+    net.load_state_dict({name[6:]: torch.from_numpy(value.copy()) for name, value in golden.items() if name.startswith("model.")})
+    with torch.no_grad():
+        return net(torch.from_numpy(golden["input"].copy()), torch.from_numpy(golden["c_noise"].copy())).numpy()[1:]
+
+
+def error_of(found, expected):
+    """Root mean square and largest error, in units of the expected values' root mean square."""
+    unit = np.sqrt(np.mean(expected ** 2))
+    return np.sqrt(np.mean((found - expected) ** 2)) / unit, np.abs(found - expected).max() / unit
+
+
 def check_apply(folder, golden, config):
     """./run apply with and without --raw. The stored F has dropout in it, so the bare F is taken from f where c_out is not 0."""
     weights = {name[6:]: value for name, value in golden.items() if name.startswith("model.")}
@@ -74,14 +88,14 @@ def check_apply(folder, golden, config):
     write_experiment(folder / "check.yaml", config)
     _, c_skip, c_out, _ = (c.numpy()[1:, None, None, None] for c in coefficients(torch.tensor(SIGMAS, dtype=torch.float64)))
     bare = (golden["f"][1:] - c_skip * golden["x"][1:]) / c_out
-    pairs = [("f by ict apply", run_apply(folder, golden["x"], False), golden["f"]),
-             ("F by ict apply --raw", run_apply(folder, golden["input"], True)[1:], bare)]
-    worst = 0
-    for name, found, expected in pairs:
-        error = np.abs(found - expected).max() / np.sqrt(np.mean(expected ** 2))
-        print(f"  {'✓' if error <= 2e-5 else '✗'} {name}: largest error {error:.2g} of the output's rms")
-        worst = max(worst, error)
-    return worst <= 2e-5
+    errors = {"f by ict apply": error_of(run_apply(folder, golden["x"], False), golden["f"]),
+              "F by ict apply --raw": error_of(run_apply(folder, golden["input"], True)[1:], bare),
+              "F by PyTorch in float32": error_of(pytorch_float32(golden, config), bare)}
+    for name, (rms, largest) in errors.items():
+        print(f"  {'✓' if largest <= 2e-5 else '✗'} {name}: error {rms:.2g} rms, {largest:.2g} at most, of the output's rms")
+    ratio = errors["F by ict apply --raw"][0] / errors["F by PyTorch in float32"][0]
+    print(f"  {'✓' if ratio <= 3 else '✗'} rms error {ratio:.1f} times PyTorch's")
+    return ratio <= 3 and all(largest <= 2e-5 for _, largest in errors.values())
 
 
 def check(words):
