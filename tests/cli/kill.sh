@@ -29,8 +29,10 @@ rm -rf "$FOLDER"/runs "$FOLDER"/ict.db*
 parent=$!
 check "another run gets under way" wait_for 60 log_says "step 45/"
 worker=$(sql "SELECT pid FROM run")
-kill -KILL $parent
-wait $parent 2>/dev/null
+{
+    kill -KILL $parent
+    wait $parent
+} 2>/dev/null # the shell would announce it
 worker_is_gone() { ! kill -0 "$worker"; }
 check "without its parent a worker ends" wait_for 60 worker_is_gone
 check "and has saved its state" state_is interrupted
