@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # Every command on a finished run.
 source "$(dirname "$0")/helpers.bash"
 run "${TINY[@]}" train.steps=10 seed=0,1

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # A crash is told at once and marks its run failed; the others go on; --retry takes the failed one up again.
 source "$(dirname "$0")/helpers.bash"
 command=("${TINY[@]}" train.steps=150 evaluation.at=[1] "seed=0,1,2")

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # A run that is killed and started again ends with the weights and the metrics of one that was left alone, to the last bit.
 source "$(dirname "$0")/helpers.bash"
 command=("${TINY[@]}" train.steps=150)

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # Mistakes are told with their place and the nearest name, all at once, before anything starts.
 source "$(dirname "$0")/helpers.bash"
 cat >"$FOLDER/wrong.yaml" <<'END'

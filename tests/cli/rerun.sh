@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # The same command twice does nothing the second time; --force and --dry-run do what they say.
 source "$(dirname "$0")/helpers.bash"
 command=("${TINY[@]}" train.steps=10)

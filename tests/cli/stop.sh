@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # SIGTERM, Ctrl-C and the time limit stop a run with its state saved and exit status 75; the same command goes on.
 source "$(dirname "$0")/helpers.bash"
 command=("${TINY[@]}" train.steps=150 evaluation.at=[1])
