@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 64, STEPS = 800, SEED = 1 };
+enum { BATCH = 64, STEPS = 400, SEED = 1 };
 static const double PEAK_RATE = 4e-3, WARM_SHARE = 0.3, SMOOTHING = 0.05;
 
 /* Device buffers of the training loop. */

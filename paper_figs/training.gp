@@ -4,6 +4,7 @@ set lmargin 11
 set rmargin 32
 set format x "%.0s%c"
 set xlabel "images seen"
+set xrange [0:*]
 
 set logscale y
 set ylabel "loss"

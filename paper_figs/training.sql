@@ -1,4 +1,4 @@
--- title: Training of one run
+-- title: Training of run :run
 -- caption: Loss and N at every tick, quality at every evaluation, beside its floor and two trivial generators.
 SELECT series, images, value FROM (
     SELECT 1 AS part, 'loss' AS series, images, value FROM metric WHERE run_id = :run AND name = 'loss'

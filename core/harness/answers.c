@@ -78,6 +78,23 @@ bool question_read(const Paths *paths, const char *name, Question *question, Err
     return true;
 }
 
+const char *question_title(const Question *question, const char *const *parameters, int pairs,
+                           char out[512]) {
+    size_t length = 0;
+    for (const char *c = question->title; *c && length < 511;) {
+        int pair = *c == ':' ? pairs - 1 : -1;
+        while (pair >= 0 && strncmp(c + 1, parameters[2 * pair], strlen(parameters[2 * pair]))) pair--;
+        if (pair < 0) {
+            out[length++] = *c++;
+            continue;
+        }
+        length += (size_t)snprintf(out + length, 512 - length, "%s", parameters[2 * pair + 1]);
+        c += 1 + strlen(parameters[2 * pair]);
+    }
+    out[length < 512 ? length : 511] = 0;
+    return out;
+}
+
 void question_free(Question *question) {
     free(question->sql);
     question->sql = NULL;

@@ -17,6 +17,9 @@ typedef struct Question {
     char *sql;
 } Question;
 
+/* The title with every `:parameter` in it replaced by its value. */
+const char *question_title(const Question *, const char *const *parameters, int pairs, char out[512]);
+
 /* Reads paper_figs/<name>.sql; a name that does not exist is answered with the nearest one and the list. */
 bool question_read(const Paths *, const char *name, Question *, Error *);
 void question_free(Question *);

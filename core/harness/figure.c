@@ -50,8 +50,8 @@ static void variable(Text *out, const char *name, const char *value) {
     text_append(out, "'; ");
 }
 
-static bool figure_plot(const Paths *paths, const Question *question, const char *data, const char *stem,
-                        const char *format, Error *error) {
+static bool figure_plot(const Paths *paths, const Question *question, const char *title, const char *data,
+                        const char *stem, const char *format, Error *error) {
     char script[1024], common[1024], folder[1024], file[96];
     Text variables = {0}, output = {0}, image = {0};
     snprintf(file, sizeof file, "%s.gp", question->name);
@@ -60,7 +60,7 @@ static bool figure_plot(const Paths *paths, const Question *question, const char
     variable(&variables, "data", data);
     variable(&variables, "out", text_view(&image));
     variable(&variables, "format", format);
-    variable(&variables, "title", question->title);
+    variable(&variables, "title", title);
     const char *arguments[] = {"sh",
                                "-c",
                                "exec \"$@\" 2>&1",
@@ -84,14 +84,16 @@ static bool figure_plot(const Paths *paths, const Question *question, const char
 bool figure_draw(const Paths *paths, Store *store, const char *name, const char *const *parameters, int pairs,
                  const char *stem, const char *format, Error *error) {
     static const char *const all[] = {"png", "svg", "pdf"};
-    char folder[1024];
+    char folder[1024], title[512];
     Question question;
     if (!question_read(paths, name, &question, error)) return false;
     char *data = text_format("%s.tsv", stem);
     bool ok = folder_make(path_folder(folder, stem), error) &&
               figure_data(store, &question, parameters, pairs, data, error);
     for (int i = 0; ok && i < 3; i++)
-        if (!format || !strcmp(format, all[i])) ok = figure_plot(paths, &question, data, stem, all[i], error);
+        if (!format || !strcmp(format, all[i]))
+            ok = figure_plot(paths, &question, question_title(&question, parameters, pairs, title), data,
+                             stem, all[i], error);
     free(data);
     question_free(&question);
     return ok;

@@ -71,8 +71,10 @@ static void write_row(void *context, int columns, const char *const *names, cons
 
 bool table_print(Store *store, const Question *question, TableFormat format, const char *const *parameters,
                  int pairs, Text *out, Error *error) {
+    char title[512];
     TableWriter writer = {format, out, 0};
-    if (format == TABLE_MARKDOWN && question->title[0]) text_append(out, "**%s**\n\n", question->title);
+    if (format == TABLE_MARKDOWN && question->title[0])
+        text_append(out, "**%s**\n\n", question_title(question, parameters, pairs, title));
     if (!store_query(store, question->sql, parameters, pairs, write_row, &writer, error))
         return error_wrap(error, "paper_figs/%s.sql", question->name);
     if (!writer.rows)

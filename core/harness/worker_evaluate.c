@@ -3,6 +3,7 @@
  * evaluation to the next. */
 #include "base/file.h"
 #include "base/log.h"
+#include "harness/answers.h"
 #include "harness/picture.h"
 #include "harness/samples.h"
 #include "harness/worker.h"
@@ -71,6 +72,19 @@ static bool picture_store(Worker *worker, int64_t step, uint8_t *const *drawn, E
            store_artifact(worker->store, worker->id, "samples", step, path, error);
 }
 
+/* The curves so far. A machine without gnuplot trains all the same. */
+static bool figure_store(Worker *worker, int64_t step, Error *error) {
+    const char *const parameters[] = {"run", worker->id};
+    char stem[1024], path[1024];
+    Error why;
+    path_join(stem, worker->folder, "training");
+    path_join(path, worker->folder, "training.png");
+    if (figure_draw(&worker->paths, worker->store, "training", parameters, 1, stem, "png", &why))
+        return store_artifact(worker->store, worker->id, "figure", step, path, error);
+    log_warn("%s", why.text);
+    return true;
+}
+
 /* ---- the hook ---- */
 
 typedef struct TrainerWeights {
@@ -99,7 +113,7 @@ static bool evaluate_all(Worker *worker, int64_t step, uint8_t **drawn, Error *e
         drawn[i] = samples_draw(&request, trainer_draw, (void *)(uintptr_t)&from, error);
         if (!drawn[i] || !samples_judge(worker, step, config->nfe[i], drawn[i], error)) return false;
     }
-    return picture_store(worker, step, drawn, error);
+    return picture_store(worker, step, drawn, error) && figure_store(worker, step, error);
 }
 
 bool worker_evaluate(Worker *worker, int64_t step, Error *error) {
