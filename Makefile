@@ -120,8 +120,8 @@ FEATURES_CUDA := $(if $(filter 1,$(CUDA)),✓ CUDA ($(CUDA_HOME)),✗ CUDA: this
 
 .PHONY: build lib programs test lint bench ablations tables figures report clean help FORCE
 
-build: $(if $(wildcard $(MAIN)),$B/ict,$B/libict.a)
-	@ln -sfn $(CONFIG)/$(<F) build/$(<F)
+build: $B/ict
+	@ln -sfn $(CONFIG)/ict build/ict
 
 lib: $B/libict.a
 
@@ -164,7 +164,7 @@ $B/tests/%: $B/tests/%.c.o $B/libict.a
 
 programs: $(PROGRAMS)
 
-test: build programs
+test: $B/ict programs
 	@ICT=$B/ict scripts/run_tests "$(TESTS)" $(PROGRAMS) $(sort $(wildcard tests/cli/*.sh))
 
 lint:
