@@ -20,24 +20,40 @@ void norm_check(const NormForward *op) {
           "norm: scale_shift has %d channels, x %d", op->scale_shift.c, channels);
     CHECK(op->dropout.rate >= 0.0f && op->dropout.rate < 1.0f, "norm: dropout rate %g",
           (double)op->dropout.rate);
-    CHECK(channels <= SCRATCH_FLOATS / 16, "norm: %d channels are more than the CPU's scratch memory holds",
+    CHECK(channels <= SCRATCH_FLOATS / 32, "norm: %d channels are more than the CPU's scratch memory holds",
           channels);
 }
 
-/* sum[c] = sum over pixels of (x - pivot[c]), squared when asked. The pivot is near the mean, so nothing is
- * lost even when the mean is a thousand deviations. */
-static inline __attribute__((always_inline)) void pixels_sum(const NormSample *s, const float *pivot,
-                                                             float *sum, bool squared) {
+#define NORM_INLINE static inline __attribute__((always_inline))
+
+/* sum[c] += sum over `count` pixels of (x - pivot[c]), squared when asked. `count` is a constant, so that a
+ * sum is loaded and stored once for all of them. */
+NORM_INLINE void pixels_add(const float *x, int channels, int count, const float *pivot, float *sum, bool squared) {
+#pragma omp simd
+    for (int c = 0; c < channels; c++) {
+        float part[2] = {0.0f, 0.0f};
+#pragma GCC unroll 8
+        for (int p = 0; p < count; p++) {
+            const float d = x[p * channels + c] - pivot[c];
+            part[p % 2] = squared ? __builtin_fmaf(d, d, part[p % 2]) : part[p % 2] + d;
+        }
+        sum[c] += part[0] + part[1];
+    }
+}
+
+/* sum[c] = sum over all pixels. The pivot is near the mean, so nothing is lost even when the mean is a
+ * thousand deviations. */
+NORM_INLINE void pixels_sum(const NormSample *s, const float *pivot, float *sum, bool squared) {
     memset(sum, 0, (size_t)s->channels * sizeof *sum);
     for (int i = 0, offset = 0; i < 2; offset += s->c[i], i++) {
-        for (int p = 0; p < s->pixels; p++) {
-            const float *x = s->x[i] + (int64_t)p * s->c[i];
-#pragma omp simd
-            for (int c = 0; c < s->c[i]; c++) {
-                const float d = x[c] - pivot[offset + c];
-                sum[offset + c] = squared ? __builtin_fmaf(d, d, sum[offset + c]) : sum[offset + c] + d;
-            }
-        }
+        const int channels = s->c[i];
+        if (channels == 0) continue;
+        int p = 0;
+        for (; p + PIXELS <= s->pixels; p += PIXELS)
+            pixels_add(s->x[i] + (int64_t)p * channels, channels, PIXELS, pivot + offset, sum + offset,
+                       squared);
+        for (; p < s->pixels; p++)
+            pixels_add(s->x[i] + (int64_t)p * channels, channels, 1, pivot + offset, sum + offset, squared);
     }
 }
 
@@ -87,25 +103,37 @@ void norm_affine(const NormSample *s, float *centre, float *slope, float *offset
     }
 }
 
-/* Per-channel arrays of one sample, and a line of the dropout mask. */
+/* Per-channel arrays of one sample, and some of the dropout mask. */
 typedef struct Lines {
     float *centre, *slope, *offset, *mask;
 } Lines;
 
-static inline __attribute__((always_inline)) void
-pixel_apply(const float *x, float *y, int count, const Lines *l, int first, Activation activation) {
+/* `count` pixels of one source; y's pixels are `stride` apart. */
+NORM_INLINE void pixels_write(const float *x, float *y, int channels, int stride, int count, const Lines *l,
+                              int first, Activation activation) {
     const float *centre = l->centre + first, *slope = l->slope + first, *offset = l->offset + first;
 #pragma omp simd
-    for (int c = 0; c < count; c++)
-        y[c] = norm_activate(activation, __builtin_fmaf(x[c] - centre[c], slope[c], offset[c]));
+    for (int c = 0; c < channels; c++)
+#pragma GCC unroll 8
+        for (int p = 0; p < count; p++)
+            y[p * stride + c] = norm_activate(
+                activation, __builtin_fmaf(x[p * channels + c] - centre[c], slope[c], offset[c]));
 }
 
-static inline __attribute__((always_inline)) void
-pixels_apply(const NormSample *s, int first, int end, const Lines *l, float *y, Activation activation) {
-    for (int p = first; p < end; p++) {
-        float *to = y + (int64_t)p * s->channels;
-        for (int i = 0, offset = 0; i < 2; offset += s->c[i], i++)
-            pixel_apply(s->x[i] + (int64_t)p * s->c[i], to + offset, s->c[i], l, offset, activation);
+NORM_INLINE void pixels_apply(const NormSample *s, int first, int end, const Lines *l, float *y,
+                              Activation activation) {
+    for (int i = 0, offset = 0; i < 2; offset += s->c[i], i++) {
+        const int channels = s->c[i];
+        if (channels == 0) continue;
+        const float *x = s->x[i];
+        float *to = y + offset;
+        int p = first;
+        for (; p + PIXELS <= end; p += PIXELS)
+            pixels_write(x + (int64_t)p * channels, to + (int64_t)p * s->channels, channels, s->channels,
+                         PIXELS, l, offset, activation);
+        for (; p < end; p++)
+            pixels_write(x + (int64_t)p * channels, to + (int64_t)p * s->channels, channels, s->channels, 1,
+                         l, offset, activation);
     }
 }
 
@@ -127,14 +155,16 @@ static void pixels_drop(const NormSample *s, int first, int end, float *mask, fl
 }
 
 static void sample_forward(const NormForward *op, int n, float *scratch) {
-    enum { PIXELS = 8 }; /* at once: their elements begin at a multiple of eight, as masks do */
+    enum {
+        ROWS = 4 * PIXELS
+    }; /* between two masks: their elements begin at a multiple of eight, as masks do */
     const NormSample s = norm_sample(op, n);
     const Lines l = {scratch, scratch + s.channels, scratch + 2 * s.channels, scratch + 3 * s.channels};
     float *y = (float *)op->y.data + (int64_t)n * s.pixels * s.channels;
     statistics_make(&s, l.centre, l.slope);
     norm_affine(&s, l.centre, l.slope, l.offset);
-    for (int p = 0; p < s.pixels; p += PIXELS) {
-        const int end = p + PIXELS < s.pixels ? p + PIXELS : s.pixels;
+    for (int p = 0; p < s.pixels; p += ROWS) {
+        const int end = p + ROWS < s.pixels ? p + ROWS : s.pixels;
         pixels_activate(&s, p, end, &l, y);
         if (op->dropout.rate > 0.0f) pixels_drop(&s, p, end, l.mask, y);
     }

@@ -29,6 +29,9 @@ static inline NormSample norm_sample(const NormForward *op, int n) {
     return s;
 }
 
+/* Pixels that the loops over channels take at once. */
+enum { PIXELS = 4 };
+
 /* Sizes fit together, dtypes are fp32. */
 void norm_check(const NormForward *op);
 

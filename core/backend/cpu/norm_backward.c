@@ -34,34 +34,50 @@ static Sums sums_lay(float *scratch, float *slab, int channels) {
                   line[6], line[7], line[8], line[9], slab};
 }
 
-/* dv = dy * dy_scale * mask * act'(v) of one pixel and source, and its share of the sums. */
-static inline __attribute__((always_inline)) void pixel_gradient(const float *x, const float *dy,
-                                                                 const Sums *m, int first, int count,
-                                                                 int64_t at, float dy_scale,
-                                                                 Activation activation) {
+/* dv = dy * dy_scale * act'(v) of `count` pixels of one source, and their share of the sums. x's pixels are
+ * `channels` apart, those of dy and dv `stride`. */
+static inline __attribute__((always_inline)) void pixels_add(const float *x, const float *dy, float *dv,
+                                                             int channels, int stride, int count,
+                                                             const Sums *m, int first, float dy_scale,
+                                                             Activation activation) {
     const float *centre = m->centre + first, *slope = m->slope + first, *offset = m->offset + first;
     const float *inverse = m->inverse + first;
-    float *s = m->s + first, *t = m->t + first, *u = m->u + first, *dv = m->dv + at;
+    float *s = m->s + first, *t = m->t + first, *u = m->u + first;
 #pragma omp simd
-    for (int c = 0; c < count; c++) {
-        const float d = x[c] - centre[c], xhat = d * inverse[c];
-        const float g = dy_scale * dy[c] * norm_slope(activation, __builtin_fmaf(d, slope[c], offset[c]));
-        dv[c] = g;
-        s[c] += g;
-        t[c] = __builtin_fmaf(g, xhat, t[c]);
-        u[c] += xhat;
+    for (int c = 0; c < channels; c++) {
+        float sum_s = s[c], sum_t = t[c], sum_u = u[c];
+#pragma GCC unroll 8
+        for (int p = 0; p < count; p++) {
+            const float d = x[p * channels + c] - centre[c], xhat = d * inverse[c];
+            const float v = __builtin_fmaf(d, slope[c], offset[c]);
+            const float g = dy_scale * dy[p * stride + c] * norm_slope(activation, v);
+            dv[p * stride + c] = g;
+            sum_s += g;
+            sum_t = __builtin_fmaf(g, xhat, sum_t);
+            sum_u += xhat;
+        }
+        s[c] = sum_s, t[c] = sum_t, u[c] = sum_u;
     }
 }
 
 static inline __attribute__((always_inline)) void pixels_gradient(const NormSample *s, const float *dy,
                                                                   int first, int end, const Sums *m,
                                                                   float dy_scale, Activation activation) {
-    for (int p = first; p < end; p++)
-        for (int i = 0, offset = 0; i < 2; offset += s->c[i], i++) {
+    for (int i = 0, offset = 0; i < 2; offset += s->c[i], i++) {
+        const int channels = s->c[i];
+        if (channels == 0) continue;
+        int p = first;
+        for (; p + PIXELS <= end; p += PIXELS) {
             const int64_t at = (int64_t)p * s->channels + offset;
-            pixel_gradient(s->x[i] + (int64_t)p * s->c[i], dy + at, m, offset, s->c[i], at, dy_scale,
-                           activation);
+            pixels_add(s->x[i] + (int64_t)p * channels, dy + at, m->dv + at, channels, s->channels, PIXELS, m,
+                       offset, dy_scale, activation);
         }
+        for (; p < end; p++) {
+            const int64_t at = (int64_t)p * s->channels + offset;
+            pixels_add(s->x[i] + (int64_t)p * channels, dy + at, m->dv + at, channels, s->channels, 1, m,
+                       offset, dy_scale, activation);
+        }
+    }
 }
 
 /* Dropout first: the masked dy replaces dy, in the place where dv will stand. */
@@ -76,12 +92,12 @@ static const float *pixels_mask(const NormSample *s, const float *dy, int first,
 }
 
 static void gradient_make(const NormSample *s, const float *dy, const Sums *m, float dy_scale) {
-    enum { PIXELS = 8 };
+    enum { ROWS = 4 * PIXELS };
     memset(m->s, 0, (size_t)s->channels * sizeof(float));
     memset(m->t, 0, (size_t)s->channels * sizeof(float));
     memset(m->u, 0, (size_t)s->channels * sizeof(float));
-    for (int p = 0; p < s->pixels; p += PIXELS) {
-        const int end = p + PIXELS < s->pixels ? p + PIXELS : s->pixels;
+    for (int p = 0; p < s->pixels; p += ROWS) {
+        const int end = p + ROWS < s->pixels ? p + ROWS : s->pixels;
         const float *masked = pixels_mask(s, dy, p, end, m);
         if (s->op->activation == ACT_SILU)
             pixels_gradient(s, masked, p, end, m, dy_scale, ACT_SILU);
