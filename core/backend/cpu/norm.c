@@ -28,7 +28,8 @@ void norm_check(const NormForward *op) {
 
 /* sum[c] += sum over `count` pixels of (x - pivot[c]), squared when asked. `count` is a constant, so that a
  * sum is loaded and stored once for all of them. */
-NORM_INLINE void pixels_add(const float *x, int channels, int count, const float *pivot, float *sum, bool squared) {
+NORM_INLINE void pixels_add(const float *x, int channels, int count, const float *pivot, float *sum,
+                            bool squared) {
 #pragma omp simd
     for (int c = 0; c < channels; c++) {
         float part[2] = {0.0f, 0.0f};

@@ -9,14 +9,14 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float simd_from_bits(int32_t bits) {
+static inline float simd_from_bits(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline int32_t simd_to_bits(float x) {
-    int32_t bits;
+static inline uint32_t simd_to_bits(float x) {
+    uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
@@ -38,14 +38,18 @@ static inline float simd_exp_reduce(float x, float *shifted) {
     return __builtin_fmaf(p, r, 1.0f);
 }
 
+static inline float simd_power2(int32_t k) {
+    return simd_from_bits((uint32_t)(k + 127) << 23);
+}
+
 /* e^x. 2^k comes in two factors, so that results near the ends of the range round once. 0 below -104,
  * infinity above 89; NaN stays NaN. */
 static inline float simd_exp(float x) {
     float shifted;
     const float low = x < -104.0f ? -104.0f : x;
     const float p = simd_exp_reduce(low > 89.0f ? 89.0f : low, &shifted);
-    const int32_t whole = (int32_t)(shifted - 12582912.0f), half = whole >> 1;
-    return p * simd_from_bits((half + 127) << 23) * simd_from_bits((whole - half + 127) << 23);
+    const int32_t whole = (int32_t)(simd_to_bits(shifted) - 0x4B400000u), half = whole >> 1;
+    return p * simd_power2(half) * simd_power2(whole - half);
 }
 
 /* 1 / (1 + e^-x). With e = e^-|x| the denominator 1 + e lies in [1, 2], where a parabola and two Newton steps
@@ -54,8 +58,7 @@ static inline float simd_sigmoid(float x) {
     float shifted;
     const float size = -__builtin_fabsf(x);
     const float p = simd_exp_reduce(size < -87.0f ? -87.0f : size, &shifted);
-    const float e = p * simd_from_bits((int32_t)((uint32_t)(simd_to_bits(shifted) + 127) << 23)),
-                d = 1.0f + e;
+    const float e = p * simd_from_bits((simd_to_bits(shifted) + 127u) << 23), d = 1.0f + e;
     float r = __builtin_fmaf(__builtin_fmaf(0.323232323f, d, -1.45454545f), d, 2.12121212f);
     r = __builtin_fmaf(r, __builtin_fmaf(-d, r, 1.0f), r);
     r = __builtin_fmaf(r, __builtin_fmaf(-d, r, 1.0f), r);
