@@ -50,7 +50,7 @@ static inline size_t conv_reserve(ConvPlan *plan, int64_t floats) {
 }
 
 static inline float *conv_memory(void *workspace, size_t at) {
-    return (float *)((char *)workspace + at);
+    return (float *)workspace + at / sizeof(float);
 }
 
 /* y = a_scale * a + b_scale * b by all threads; y may be either; b may be NULL. */

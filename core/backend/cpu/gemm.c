@@ -114,11 +114,11 @@ static void tile_dispatch(int rows, bool transposed, const GemmTerm *term, int t
         TILE_CASE(2)
         TILE_CASE(3)
         TILE_CASE(4)
-#if defined(__AVX2__)
+#if GEMM_ROWS >= 6
         TILE_CASE(5)
         TILE_CASE(6)
 #endif
-#if defined(__AVX512F__)
+#if GEMM_ROWS >= 12
         TILE_CASE(7)
         TILE_CASE(8)
         TILE_CASE(9)

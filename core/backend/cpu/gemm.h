@@ -19,11 +19,11 @@
 
 /* Columns of B are packed into panels this wide; the last one is half as wide where that suffices. */
 #if defined(__AVX512F__)
-enum { GEMM_ROWS = 12 };
+#define GEMM_ROWS 12
 #elif defined(__AVX2__) && defined(__FMA__)
-enum { GEMM_ROWS = 6 };
+#define GEMM_ROWS 6
 #else
-enum { GEMM_ROWS = 4 };
+#define GEMM_ROWS 4
 #endif
 enum { GEMM_LANES = VECTOR_LANES, GEMM_PANEL = 2 * GEMM_LANES };
 
