@@ -53,7 +53,7 @@ static void rate_print(const Bench *bench, const Trainer *trainer) {
            bench->device->name, bench->device->threads,
            format_count(parameters, (double)trainer_parameters(trainer)), bench->config.train.batch,
            trainer_micro_batch(trainer));
-    printf("a step takes %.4g ms, %sFLOP/s\n", 1e3 * bench->config.train.batch / rate,
+    printf("a step takes %.4g ms, %s FLOP/s\n", 1e3 * bench->config.train.batch / rate,
            format_count(flops, rate * step_flops(trainer)));
     printf("training: %.1f images/s\n", rate);
 }

@@ -48,7 +48,7 @@ bool preflight_check(const Worker *worker, Error *error) {
              worker->device->threads == 1 ? "" : "s");
     log_info("data %s: %d images of %d x %d x %d", worker->data.name, worker->data.count, worker->data.height,
              worker->data.width, worker->data.channels);
-    log_info("network: %s parameters, %sFLOP forward an image; micro-batch %d: %s of activations; "
+    log_info("network: %s parameters, %s FLOP forward an image; micro-batch %d: %s of activations; "
              "checkpoints: %s of %s free",
              format_count(text[0], (double)trainer_parameters(worker->trainer)),
              format_count(text[1], cost.forward_flops / trainer_micro_batch(worker->trainer)),
