@@ -1,7 +1,6 @@
 /* The register-tile kernel behind gemm.h. GCC unrolls the loops over the tile because their bounds are
  * constants of each instance; TILE_CASES makes one instance per number of rows. */
 #include "backend/cpu/gemm.h"
-#include <string.h>
 
 /* Where a tile of C lies and how many of its columns exist. */
 typedef struct Tile {
@@ -161,16 +160,24 @@ void gemm_run_transposed(const float *a, int64_t depth_stride, int depth, const 
     blocks_run(true, &term, 1, depth, packed, rows, n, result);
 }
 
+/* Rows of whole vectors, the usual case: memcpy() would be a call for a hundred bytes. */
+VECTOR_INLINE void pack_whole(float *packed, const float *b, int64_t depth_stride, int depth, int vectors) {
+    for (int k = 0; k < depth; k++, b += depth_stride, packed += vectors * GEMM_LANES)
+        for (int v = 0; v < vectors; v++)
+            vector_store(packed + v * GEMM_LANES, vector_load(b + v * GEMM_LANES));
+}
+
 static void pack_panel(float *packed, const float *b, int64_t depth_stride, int64_t column_stride, int depth,
                        int columns, int width) {
-    for (int k = 0; k < depth; k++) {
-        const float *line = b + k * depth_stride;
-        float *to = packed + (int64_t)k * width;
-        if (column_stride == 1)
-            memcpy(to, line, (size_t)columns * sizeof(float));
-        else
-            for (int j = 0; j < columns; j++) to[j] = line[j * column_stride];
-        for (int j = columns; j < width; j++) to[j] = 0.0f;
+    if (column_stride == 1 && columns == GEMM_PANEL) {
+        pack_whole(packed, b, depth_stride, depth, 2);
+    } else if (column_stride == 1 && columns == GEMM_LANES) {
+        pack_whole(packed, b, depth_stride, depth, 1);
+    } else {
+        for (int k = 0; k < depth; k++, b += depth_stride, packed += width) {
+            for (int j = 0; j < columns; j++) packed[j] = b[j * column_stride];
+            for (int j = columns; j < width; j++) packed[j] = 0.0f;
+        }
     }
 }
 
