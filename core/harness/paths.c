@@ -47,7 +47,7 @@ static const char *first_of(const char *said, const char *variable) {
 }
 
 Paths paths_find(const char *database, const char *results, const char *data) {
-    Paths paths;
+    Paths paths = {0};
     root_find(paths.root);
     database = first_of(database, "ICT_DB");
     data = first_of(data, "ICT_DATA");

@@ -179,6 +179,7 @@ static bool journal_set(Store *store, const char *folder, Error *error) {
 
 static bool connect(Store *store, Error *error) {
     char folder[1024];
+    /* cppcheck-suppress ctunullpointer */
     path_folder(folder, store->path);
     if (!folder_make(folder, error)) return false;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
