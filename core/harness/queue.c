@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "harness/cli.h"
+#include "harness/machine.h"
 #include "harness/process.h"
 #include "harness/provenance.h"
 #include "harness/relay.h"
@@ -106,9 +107,10 @@ static bool folder_prepare(const Queue *queue, Job *job, Error *error) {
     return done;
 }
 
+/* 0 leaves the number to the device, which asks OMP_NUM_THREADS and the processors. */
 static int threads_each(const QueueRequest *request) {
-    if (request->threads || request->jobs == 1) return request->threads;
-    const int each = (int)sysconf(_SC_NPROCESSORS_ONLN) / request->jobs;
+    if (request->threads || request->jobs == 1 || getenv("OMP_NUM_THREADS")) return request->threads;
+    const int each = machine_processors() / request->jobs;
     return each > 0 ? each : 1;
 }
 

@@ -173,9 +173,14 @@ static void all_close(Worker *worker) {
 
 /* ---- the run ---- */
 
+/* Bits depend on the kind of device and the number of threads, so every start says what it ran on. */
 static bool run_start(Worker *worker, Error *error) {
+    char text[256];
     Provenance from = provenance_of_machine(worker->device);
-    const bool started = store_start_run(worker->store, worker->id, &from, worker->first_step, error);
+    snprintf(text, sizeof text, "from step %lld on %s, %d threads", (long long)worker->first_step,
+             from.device, worker->device->threads);
+    const bool started = store_start_run(worker->store, worker->id, &from, worker->first_step, error) &&
+                         store_event(worker->store, worker->id, "info", text, error);
     provenance_free(&from);
     return started;
 }
