@@ -26,6 +26,7 @@ static const ConvCase cases[] = {
     {"small images", {8, 4, 4, 64, 32, 3, 3, 1, 1, 1, DTYPE_F32}, true, false, 0.5f},
     {"odd channels", {2, 9, 6, 5, 13, 3, 3, 1, 1, 1, DTYPE_F32}, false, false, 1.0f},
     {"odd image, even channels", {3, 7, 10, 32, 48, 3, 3, 1, 1, 1, DTYPE_F32}, true, true, 1.0f},
+    {"more tiles than pass at once", {9, 20, 20, 64, 48, 3, 3, 1, 1, 1, DTYPE_F32}, true, false, 1.0f},
     {"stride 2", {2, 9, 6, 5, 3, 3, 3, 2, 1, 1, DTYPE_F32}, true, false, 1.0f},
     {"stride 2, no padding", {1, 11, 11, 3, 16, 3, 3, 2, 0, 0, DTYPE_F32}, true, true, 1.0f},
     {"1x1", {2, 4, 4, 32, 64, 1, 1, 1, 0, 0, DTYPE_F32}, true, true, 1.0f},
