@@ -12,7 +12,7 @@
  * to the weight is the adjoint of the formula in g: with D = B' d B and E = A dy A',  dg = G' [ sum_tiles E *
  * D ] G.
  *
- * Rounding: the transforms add numbers of different size, so errors are a few times those of the plain sum
+ * Rounding: the transforms add numbers of different size, so errors are some times those of the plain sum
  * (measured in core/backend/README.md), far below what fp32 training notices.
  */
 #include "backend/cpu/conv.h"
