@@ -72,7 +72,7 @@ endif
 endif
 
 # ------------------------------------------------------------------------------------------------ flags
-# -ffp-contract=off: a product and a sum are fused only where the source says fmaf(). So optimised, sanitized and debug builds
+# -ffp-contract=off (nvcc: --fmad=false): a product and a sum are fused only where the source says fmaf(). So optimised, sanitized and debug builds
 #   of our own loops agree to the last bit, on any processor, and a kernel can be compared with its plain statement.
 # -fno-math-errno -fno-trapping-math: nobody here reads errno or the floating-point flags after sqrtf(); without the two, loops
 #   that contain it do not vectorise. Neither changes a value (this is not -ffast-math, which is not used).
@@ -85,8 +85,9 @@ OPTIMISE := $(if $(filter 1,$(DEBUG)),-Og -g3,$(if $(filter 1,$(SAN)),-O1 -g,-O3
 SANITIZE := $(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 DEFINES  := $(if $(filter 1,$(ONEDNN)),-DICT_ONEDNN=1) $(if $(filter 1,$(CUDA)),-DICT_CUDA=1) -DICT_CONFIGURATION='"$(CONFIG)"'
 ALL_CFLAGS := $(CPPFLAGS) -Icore -I. $(CFLAGS) -std=gnu11 $(OPTIMISE) -march=$(ARCH) -fopenmp -ffp-contract=off \
-	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(DEFINES) $(LIB_CFLAGS)
-ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
+	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(DEFINES) $(LIB_CFLAGS) \
+	$(if $(filter 1,$(CUDA)),-isystem $(CUDA_HOME)/include)
+ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo --fmad=false -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
 	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
 
@@ -103,7 +104,7 @@ else
 LDLIBS := $(shell pkg-config --libs $(LIBRARIES)) $(if $(filter 1,$(ONEDNN)),-ldnnl) -lm
 endif
 ifeq ($(CUDA),1)
-LDLIBS += -L$(CUDA_HOME)/lib64 -lcudnn -lcublasLt -lcublas -lcudart_static -lstdc++ -ldl -lrt -lpthread
+LDLIBS += -L$(CUDA_HOME)/lib64 -lcudnn_graph -lcublasLt -lcublas -lcudart_static -lstdc++ -ldl -lrt -lpthread
 endif
 endif
 

@@ -1,0 +1,196 @@
+/* Self-attention as products of cuBLAS around a softmax: scores, softmax, values; backward computes the
+ * scores again. With dP = dy v^T and r = sum_j P dP of every row,
+ *
+ *     dS = P (dP - r),   dq = dS k / sqrt(d),   dk = dS^T q / sqrt(d),   dv = P^T dy.
+ *
+ * The scores of some images at a time lie in the workspace, [head][image][query][key], in the type of the
+ * network. As many images at a time as fit into SCORES_BYTES: large batches of small products are fast, and
+ * chunks that would stay in the L2 cache gain nothing (README of core/backend).
+ */
+#include "backend/cuda/elements.cuh"
+#include <cublas_v2.h>
+
+static const size_t SCORES_BYTES = (size_t)512 << 20;
+
+typedef struct Heads {
+    int heads, width, length, images; /* channels of a head, pixels, images at a time */
+    int stride, out_stride;           /* elements from pixel to pixel in qkv and y */
+    DType dtype;
+    float scale;
+} Heads;
+
+static size_t image_bytes(const Heads &h) {
+    return (size_t)h.heads * h.length * h.length * dtype_size(h.dtype);
+}
+
+static Heads heads_make(const Tensor *qkv, int heads) {
+    CHECK(heads > 0 && qkv->c % (3 * heads) == 0, "attention: %d channels do not make q, k and v of %d heads",
+          qkv->c, heads);
+    Heads h = {heads, qkv->c / 3 / heads, qkv->h * qkv->w, 1, qkv->c, qkv->c / 3, qkv->dtype, 0.0f};
+    h.scale = (float)(1.0 / sqrt((double)h.width));
+    const size_t fit = SCORES_BYTES / image_bytes(h);
+    h.images = fit < 1 ? 1 : fit < (size_t)qkv->n ? (int)fit : qkv->n;
+    return h;
+}
+
+size_t cuda_attention_workspace(Device *device, const Tensor *qkv, int heads, bool backward) {
+    (void)device;
+    const Heads h = heads_make(qkv, heads);
+    return (backward ? 2 : 1) * (size_t)h.images * image_bytes(h);
+}
+
+/* ---- products ---- */
+
+/* A stack of matrices, one an image, as cuBLAS sees them (by columns). */
+typedef struct Stack {
+    const void *data;
+    int stride;
+    int64_t image_stride;
+    cublasOperation_t operation;
+} Stack;
+
+static void products(Device *device, const Heads &h, const Stack &a, const Stack &b, const Stack &c, int m,
+                     int n, int depth, float alpha, int count) {
+    const cudaDataType_t type = h.dtype == DTYPE_F32   ? CUDA_R_32F
+                                : h.dtype == DTYPE_F16 ? CUDA_R_16F
+                                                       : CUDA_R_16BF;
+    const float zero = 0.0f;
+    BLAS_CHECK(cublasGemmStridedBatchedEx(cuda_context(device)->blas, a.operation, b.operation, m, n, depth,
+                                          &alpha, a.data, type, a.stride, a.image_stride, b.data, type,
+                                          b.stride, b.image_stride, &zero, (void *)c.data, type, c.stride,
+                                          c.image_stride, count, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+}
+
+/* q, k or v (`part` 0, 1, 2) of one head, from image `first` on; [width, length] to cuBLAS. */
+static Stack part_stack(const Heads &h, const void *qkv, int part, int head, int first,
+                        cublasOperation_t operation) {
+    const int64_t image = (int64_t)h.length * h.stride,
+                  offset = first * image + part * h.out_stride + head * h.width;
+    return Stack{(const char *)qkv + offset * dtype_size(h.dtype), h.stride, image, operation};
+}
+
+static Stack out_stack(const Heads &h, const void *y, int head, int first) {
+    const int64_t image = (int64_t)h.length * h.out_stride, offset = first * image + head * h.width;
+    return Stack{(const char *)y + offset * dtype_size(h.dtype), h.out_stride, image, CUBLAS_OP_N};
+}
+
+/* Scores of one head; [key, query] to cuBLAS. */
+static Stack score_stack(const Heads &h, const void *scores, int head, int count,
+                         cublasOperation_t operation) {
+    const int64_t image = (int64_t)h.length * h.length;
+    return Stack{(const char *)scores + head * count * image * dtype_size(h.dtype), h.length, image,
+                 operation};
+}
+
+/* ---- softmax: a warp takes a row ---- */
+
+__device__ __forceinline__ float warp_max(float value) {
+    for (int mask = 16; mask > 0; mask /= 2) value = fmaxf(value, __shfl_xor_sync(~0u, value, mask));
+    return value;
+}
+
+__device__ __forceinline__ float warp_sum(float value) {
+    for (int mask = 16; mask > 0; mask /= 2) value += __shfl_xor_sync(~0u, value, mask);
+    return value;
+}
+
+template <typename T> __global__ void softmax_kernel(T *scores, int64_t rows, int length) {
+    const int64_t row = (int64_t)blockIdx.x * (BLOCK / 32) + threadIdx.x / 32;
+    if (row >= rows) return;
+    T *s = scores + row * length;
+    const int lane = threadIdx.x % 32;
+    float top = -INFINITY, sum = 0.0f;
+    for (int j = lane; j < length; j += 32) top = fmaxf(top, (float)s[j]);
+    top = warp_max(top);
+    for (int j = lane; j < length; j += 32) sum += expf((float)s[j] - top);
+    const float inverse = 1.0f / warp_sum(sum);
+    for (int j = lane; j < length; j += 32) s[j] = (T)(expf((float)s[j] - top) * inverse);
+}
+
+/* gradient: dP on entry, dS on return */
+template <typename T>
+__global__ void softmax_backward_kernel(const T *weights, T *gradient, int64_t rows, int length) {
+    const int64_t row = (int64_t)blockIdx.x * (BLOCK / 32) + threadIdx.x / 32;
+    if (row >= rows) return;
+    const T *p = weights + row * length;
+    T *d = gradient + row * length;
+    float sum = 0.0f;
+    for (int j = threadIdx.x % 32; j < length; j += 32) sum = fmaf((float)p[j], (float)d[j], sum);
+    sum = warp_sum(sum);
+    for (int j = threadIdx.x % 32; j < length; j += 32) d[j] = (T)((float)p[j] * ((float)d[j] - sum));
+}
+
+static void weights_make(Device *device, const Heads &h, const void *qkv, void *scores, int first,
+                         int count) {
+    const int64_t rows = (int64_t)h.heads * count * h.length;
+    for (int head = 0; head < h.heads; head++)
+        products(device, h, part_stack(h, qkv, 1, head, first, CUBLAS_OP_T),
+                 part_stack(h, qkv, 0, head, first, CUBLAS_OP_N),
+                 score_stack(h, scores, head, count, CUBLAS_OP_N), h.length, h.length, h.width, h.scale,
+                 count);
+    dtype_dispatch(h.dtype, [&](auto type) {
+        using T = decltype(type);
+        softmax_kernel<T>
+            <<<blocks_for(rows, BLOCK / 32), BLOCK, 0, cuda_stream(device)>>>((T *)scores, rows, h.length);
+    });
+    CUDA_LAUNCHED("softmax");
+}
+
+/* ---- the ops ---- */
+
+void cuda_attention_forward(Device *device, const AttentionForward *op) {
+    const Heads h = heads_make(&op->qkv, op->heads);
+    CHECK(op->y.dtype == h.dtype && op->y.c == h.out_stride, "attention_forward: y");
+    for (int first = 0; first < op->qkv.n; first += h.images) {
+        const int count = op->qkv.n - first < h.images ? op->qkv.n - first : h.images;
+        weights_make(device, h, op->qkv.data, op->workspace, first, count);
+        for (int head = 0; head < h.heads; head++)
+            products(device, h, part_stack(h, op->qkv.data, 2, head, first, CUBLAS_OP_N),
+                     score_stack(h, op->workspace, head, count, CUBLAS_OP_N),
+                     out_stack(h, op->y.data, head, first), h.width, h.length, h.length, 1.0f, count);
+    }
+}
+
+static void scores_gradient(Device *device, const Heads &h, const AttentionBackward *op, void *gradient,
+                            int first, int count) {
+    const int64_t rows = (int64_t)h.heads * count * h.length;
+    for (int head = 0; head < h.heads; head++)
+        products(device, h, part_stack(h, op->qkv.data, 2, head, first, CUBLAS_OP_T),
+                 out_stack(h, op->dy.data, head, first), score_stack(h, gradient, head, count, CUBLAS_OP_N),
+                 h.length, h.length, h.width, op->dy_scale, count);
+    dtype_dispatch(h.dtype, [&](auto type) {
+        using T = decltype(type);
+        softmax_backward_kernel<T><<<blocks_for(rows, BLOCK / 32), BLOCK, 0, cuda_stream(device)>>>(
+            (const T *)op->workspace, (T *)gradient, rows, h.length);
+    });
+    CUDA_LAUNCHED("softmax_backward");
+}
+
+static void head_gradients(Device *device, const Heads &h, const AttentionBackward *op, const void *gradient,
+                           int head, int first, int count) {
+    const Stack weights = score_stack(h, op->workspace, head, count, CUBLAS_OP_T);
+    Stack scores = score_stack(h, gradient, head, count, CUBLAS_OP_N);
+    products(device, h, part_stack(h, op->qkv.data, 1, head, first, CUBLAS_OP_N), scores,
+             part_stack(h, op->dqkv.data, 0, head, first, CUBLAS_OP_N), h.width, h.length, h.length, h.scale,
+             count);
+    scores.operation = CUBLAS_OP_T;
+    products(device, h, part_stack(h, op->qkv.data, 0, head, first, CUBLAS_OP_N), scores,
+             part_stack(h, op->dqkv.data, 1, head, first, CUBLAS_OP_N), h.width, h.length, h.length, h.scale,
+             count);
+    products(device, h, out_stack(h, op->dy.data, head, first), weights,
+             part_stack(h, op->dqkv.data, 2, head, first, CUBLAS_OP_N), h.width, h.length, h.length,
+             op->dy_scale, count);
+}
+
+void cuda_attention_backward(Device *device, const AttentionBackward *op) {
+    const Heads h = heads_make(&op->qkv, op->heads);
+    CHECK(op->dy.dtype == h.dtype && op->dqkv.dtype == h.dtype, "attention_backward: types differ");
+    char *gradient = (char *)op->workspace + (size_t)h.images * image_bytes(h);
+    for (int first = 0; first < op->qkv.n; first += h.images) {
+        const int count = op->qkv.n - first < h.images ? op->qkv.n - first : h.images;
+        weights_make(device, h, op->qkv.data, op->workspace, first, count);
+        scores_gradient(device, h, op, gradient, first, count);
+        for (int head = 0; head < h.heads; head++)
+            head_gradients(device, h, op, gradient, head, first, count);
+    }
+}

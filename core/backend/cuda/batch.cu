@@ -1,0 +1,109 @@
+/* What a training step draws: images, noise levels and noise. The draws themselves are those of every device
+ * (backend/draw.h, backend/order.h, base/philox.h); here is who makes them. */
+#include "backend/cuda/elements.cuh"
+#include "backend/draw.h"
+
+/* ---- images: a block copies one ---- */
+
+/* 0 .. 255 to -1 .. 1, as EDM has it. */
+__device__ __forceinline__ float pixel_value(uint8_t byte) {
+    return (float)byte / 127.5f - 1.0f;
+}
+
+__global__ void batch_gather_kernel(BatchGather op) {
+    __shared__ uint32_t source;
+    __shared__ bool mirror;
+    const uint32_t image = blockIdx.x;
+    if (threadIdx.x == 0) {
+        source =
+            order_image(op.draw.seed, op.draw.row->step, op.batch, op.draw.first_sample + image, op.count);
+        mirror = op.flip && draw_flip(&op.draw, image);
+    }
+    __syncthreads();
+    const int width = op.y.w, channels = op.y.c, count = op.y.h * width * channels;
+    const uint8_t *from = op.images + (int64_t)source * count;
+    float *to = (float *)op.y.data + (int64_t)image * count;
+    for (int i = threadIdx.x; i < count; i += BLOCK) {
+        const int x = i / channels % width, seen = mirror ? i + (width - 1 - 2 * x) * channels : i;
+        to[i] = pixel_value(from[seen]);
+    }
+    if (!op.labels) return;
+    const int32_t label = op.labels[source];
+    if (op.label && threadIdx.x == 0) op.label[image] = label;
+    if (!op.one_hot.data) return;
+    float *row = (float *)op.one_hot.data + (int64_t)image * op.one_hot.c;
+    for (int k = threadIdx.x; k < op.one_hot.c; k += BLOCK) row[k] = k == label ? 1.0f : 0.0f;
+}
+
+void cuda_batch_gather(Device *device, const BatchGather *op) {
+    CHECK(op->y.dtype == DTYPE_F32 && (!op->one_hot.data || op->one_hot.dtype == DTYPE_F32),
+          "batch_gather: images are in fp32");
+    CHECK(op->count > 0 && op->batch > 0, "batch_gather: an empty data set or batch");
+    CHECK(op->labels || (!op->label && !op->one_hot.data), "batch_gather: the data set has no labels");
+    batch_gather_kernel<<<(unsigned)op->y.n, BLOCK, 0, cuda_stream(device)>>>(*op);
+    CUDA_LAUNCHED("batch_gather");
+}
+
+/* ---- noise levels ---- */
+
+__global__ void level_draw_kernel(LevelDraw op) {
+    const int i = blockIdx.x * BLOCK + threadIdx.x;
+    if (i >= op.n) return;
+    const int32_t pair = draw_pair(&op.draw, op.table, (uint32_t)i);
+    op.teacher[i] = op.table->level[pair];
+    op.student[i] = op.table->level[pair + 1];
+    if (op.index) op.index[i] = pair;
+}
+
+void cuda_level_draw(Device *device, const LevelDraw *op) {
+    level_draw_kernel<<<blocks_for(op->n, BLOCK), BLOCK, 0, cuda_stream(device)>>>(*op);
+    CUDA_LAUNCHED("level_draw");
+}
+
+/* ---- noise: a thread makes the four normals of one random block ---- */
+
+/* input = c_in * noisy at element `i` of the image; the thread of a pixel's last channel also writes the
+ * zeros that follow it where the network takes more channels than an image has. */
+__device__ __forceinline__ void input_write(const Tensor &input, int64_t image, int i, int channels,
+                                            float value) {
+    const int64_t pixel = image * input.h * input.w + i / channels;
+    const int channel = i % channels;
+    element_store(input, pixel * input.c + channel, value);
+    if (channel == channels - 1)
+        for (int c = channels; c < input.c; c++) element_store(input, pixel * input.c + c, 0.0f);
+}
+
+__global__ void noise_pair_kernel(NoisePair op, int count) {
+    const int block = blockIdx.x * BLOCK + threadIdx.x, image = blockIdx.y;
+    if (4 * block >= count) return;
+    const Normal4 z =
+        random_normal4(random_block(draw_key(&op.draw, STREAM_NOISE, (uint32_t)image), (uint32_t)block));
+    const Level &high = op.student[image], &low = op.teacher[image];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const int i = 4 * block + k;
+        const int64_t at = (int64_t)image * count + i;
+        if (i >= count) return;
+        const float x0 = ((const float *)op.x0.data)[at];
+        const float student = fmaf(high.sigma, z.x[k], x0), teacher = fmaf(low.sigma, z.x[k], x0);
+        ((float *)op.noisy_student.data)[at] = student;
+        ((float *)op.noisy_teacher.data)[at] = teacher;
+        input_write(op.input_student, image, i, op.x0.c, high.c_in * student);
+        input_write(op.input_teacher, image, i, op.x0.c, low.c_in * teacher);
+    }
+}
+
+void cuda_noise_pair(Device *device, const NoisePair *op) {
+    const Tensor *noisy[] = {&op->x0, &op->noisy_student, &op->noisy_teacher};
+    const Tensor *inputs[] = {&op->input_student, &op->input_teacher};
+    for (int i = 0; i < 3; i++)
+        CHECK(noisy[i]->dtype == DTYPE_F32 && tensor_count(noisy[i]) == tensor_count(&op->x0),
+              "noise_pair: noisy images");
+    for (int i = 0; i < 2; i++)
+        CHECK(tensor_rows(inputs[i]) == tensor_rows(&op->x0) && inputs[i]->c >= op->x0.c,
+              "noise_pair: input's size");
+    const int count = (int)(tensor_count(&op->x0) / op->x0.n);
+    const dim3 grid(blocks_for((count + 3) / 4, BLOCK), (unsigned)op->x0.n);
+    noise_pair_kernel<<<grid, BLOCK, 0, cuda_stream(device)>>>(*op, count);
+    CUDA_LAUNCHED("noise_pair");
+}

@@ -1,0 +1,228 @@
+/* A convolution described to cuDNN's graph interface, from C: descriptors for the three tensors, the
+ * convolution, the operation and the graph around it; heuristics that list engine configurations; and from a
+ * configuration an execution plan.
+ *
+ * Not every configuration is taken. Those marked non-deterministic would give other bits run after run; those
+ * that compile at run time cost seconds; and fp32 means fp32, so the ones that round their inputs to TF32 for
+ * the tensor cores are left out.
+ */
+#include "backend/cuda/conv.h"
+
+typedef cudnnBackendDescriptor_t Descriptor;
+
+static Descriptor descriptor_make(cudnnBackendDescriptorType_t type) {
+    Descriptor d;
+    DNN_CHECK(cudnnBackendCreateDescriptor(type, &d));
+    return d;
+}
+
+static void descriptor_set(Descriptor d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                           int64_t count, const void *values) {
+    DNN_CHECK(cudnnBackendSetAttribute(d, name, type, count, values));
+}
+
+static void descriptor_free(Descriptor d) {
+    DNN_CHECK(cudnnBackendDestroyDescriptor(d));
+}
+
+static cudnnDataType_t data_type(DType dtype) {
+    CHECK(dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16, "conv: floats only");
+    return dtype == DTYPE_F32 ? CUDNN_DATA_FLOAT : dtype == DTYPE_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16;
+}
+
+/* ---- the graph ---- */
+
+/* Dimensions in cuDNN's order (n, c, h, w), strides of NHWC; a weight's outputs stand in for n. */
+static Descriptor tensor_describe(int64_t uid, DType dtype, int64_t n, int64_t h, int64_t w, int64_t c) {
+    const int64_t dims[4] = {n, c, h, w}, strides[4] = {h * w * c, 1, w * c, c}, alignment = 16;
+    const cudnnDataType_t type = data_type(dtype);
+    const Descriptor d = descriptor_make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    descriptor_set(d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+    descriptor_set(d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
+    descriptor_set(d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
+    descriptor_set(d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
+    descriptor_set(d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
+    DNN_CHECK(cudnnBackendFinalize(d));
+    return d;
+}
+
+static Descriptor convolution_describe(const ConvShape *s) {
+    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    const int64_t axes = 2, dilations[2] = {1, 1}, strides[2] = {s->stride, s->stride},
+                  pads[2] = {s->pad_h, s->pad_w};
+    const Descriptor d = descriptor_make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &axes);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilations);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, strides);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pads);
+    descriptor_set(d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pads);
+    DNN_CHECK(cudnnBackendFinalize(d));
+    return d;
+}
+
+/* How cuDNN names the parts of each pass. */
+typedef struct PassNames {
+    cudnnBackendDescriptorType_t operation;
+    cudnnBackendAttributeName_t convolution, x, weight, y, alpha, beta;
+} PassNames;
+
+static const PassNames pass_names[] = {
+    [CONV_FORWARD] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
+    [CONV_BACKWARD_DATA] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
+    [CONV_BACKWARD_WEIGHT] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA},
+};
+
+static Descriptor operation_describe(const ConvShape *s, ConvPass pass) {
+    const PassNames *names = &pass_names[pass];
+    const float alpha = 1, beta = 0;
+    const Tensor x = conv_tensor_x(s), y = conv_tensor_y(s);
+    Descriptor parts[4] = {convolution_describe(s), tensor_describe(UID_X, s->dtype, x.n, x.h, x.w, x.c),
+                           tensor_describe(UID_WEIGHT, s->dtype, s->c_out, s->kernel_h, s->kernel_w, s->c_in),
+                           tensor_describe(UID_Y, s->dtype, y.n, y.h, y.w, y.c)};
+    const Descriptor operation = descriptor_make(names->operation);
+    descriptor_set(operation, names->convolution, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &parts[0]);
+    descriptor_set(operation, names->x, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &parts[1]);
+    descriptor_set(operation, names->weight, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &parts[2]);
+    descriptor_set(operation, names->y, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &parts[3]);
+    descriptor_set(operation, names->alpha, CUDNN_TYPE_FLOAT, 1, &alpha);
+    descriptor_set(operation, names->beta, CUDNN_TYPE_FLOAT, 1, &beta);
+    DNN_CHECK(cudnnBackendFinalize(operation));
+    for (int i = 0; i < 4; i++) descriptor_free(parts[i]);
+    return operation;
+}
+
+static Descriptor graph_describe(cudnnHandle_t handle, const ConvShape *shape, ConvPass pass) {
+    const Descriptor operation = operation_describe(shape, pass);
+    const Descriptor graph = descriptor_make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    descriptor_set(graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    descriptor_set(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &operation);
+    DNN_CHECK(cudnnBackendFinalize(graph));
+    descriptor_free(operation);
+    return graph;
+}
+
+/* ---- configurations ---- */
+
+enum { CONFIGURATIONS = 64, NOTES = 32 };
+
+/* Up to CONFIGURATIONS of them, best first, to be freed by the caller. */
+static int configurations_list(Descriptor graph, cudnnBackendHeurMode_t mode, Descriptor *list) {
+    int64_t count = 0;
+    const Descriptor heuristic = descriptor_make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    descriptor_set(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                   &graph);
+    descriptor_set(heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    for (int i = 0; i < CONFIGURATIONS; i++) list[i] = descriptor_make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    if (cudnnBackendFinalize(heuristic) == CUDNN_STATUS_SUCCESS)
+        DNN_CHECK(cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGURATIONS, &count, list));
+    descriptor_free(heuristic);
+    return (int)count;
+}
+
+/* Whether the engine's notes allow it; *engine receives its number. */
+static bool configuration_allowed(Descriptor configuration, DType dtype, int64_t *engine) {
+    Descriptor d = descriptor_make(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    cudnnBackendNumericalNote_t numbers[NOTES];
+    cudnnBackendBehaviorNote_t behaviours[NOTES];
+    int64_t got, count = 0, behaviour_count = 0;
+    bool allowed = true;
+    DNN_CHECK(cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
+                                       CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got, &d));
+    DNN_CHECK(cudnnBackendGetAttribute(d, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, NOTES,
+                                       &count, numbers));
+    DNN_CHECK(cudnnBackendGetAttribute(d, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, NOTES,
+                                       &behaviour_count, behaviours));
+    DNN_CHECK(cudnnBackendGetAttribute(d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &got, engine));
+    for (int64_t i = 0; i < count; i++) {
+        const cudnnBackendNumericalNote_t note = numbers[i];
+        if (note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC ||
+            note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+            allowed = false;
+        if (dtype == DTYPE_F32 &&
+            (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS))
+            allowed = false;
+    }
+    for (int64_t i = 0; i < behaviour_count; i++)
+        if (behaviours[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) allowed = false;
+    descriptor_free(d);
+    return allowed;
+}
+
+/* cuDNN also lists configurations that it then cannot build for this card; those are passed over. */
+static bool kernel_make(cudnnHandle_t handle, Descriptor configuration, ConvKernel *kernel) {
+    int64_t got, workspace = 0;
+    kernel->plan = descriptor_make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    descriptor_set(kernel->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    descriptor_set(kernel->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                   &configuration);
+    if (cudnnBackendFinalize(kernel->plan) != CUDNN_STATUS_SUCCESS) {
+        descriptor_free(kernel->plan);
+        return false;
+    }
+    DNN_CHECK(cudnnBackendGetAttribute(kernel->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                       CUDNN_TYPE_INT64, 1, &got, &workspace));
+    kernel->workspace = (size_t)workspace;
+    return true;
+}
+
+static int kernels_from(cudnnHandle_t handle, Descriptor graph, cudnnBackendHeurMode_t mode, DType dtype,
+                        ConvKernel *kernels, int limit) {
+    Descriptor list[CONFIGURATIONS];
+    const int listed = configurations_list(graph, mode, list);
+    int count = 0;
+    for (int i = 0; i < listed && count < limit; i++)
+        if (configuration_allowed(list[i], dtype, &kernels[count].engine) &&
+            kernel_make(handle, list[i], &kernels[count]))
+            count++;
+    for (int i = 0; i < CONFIGURATIONS; i++) descriptor_free(list[i]);
+    return count;
+}
+
+int conv_kernels_list(Device *device, const ConvShape *shape, ConvPass pass, ConvKernel *kernels, int limit) {
+    cudnnHandle_t handle = cuda_context(device)->dnn;
+    const Descriptor graph = graph_describe(handle, shape, pass);
+    int count = kernels_from(handle, graph, CUDNN_HEUR_MODE_A, shape->dtype, kernels, limit);
+    if (count < limit)
+        count += kernels_from(handle, graph, CUDNN_HEUR_MODE_FALLBACK, shape->dtype, kernels + count,
+                              limit - count);
+    descriptor_free(graph);
+    return count;
+}
+
+void conv_kernel_release(ConvKernel *kernel) {
+    descriptor_free(kernel->plan);
+}
+
+void conv_kernel_run(Device *device, const ConvKernel *kernel, const void *x, const void *weight,
+                     const void *y, void *workspace) {
+    const int64_t uids[3] = {UID_X, UID_WEIGHT, UID_Y};
+    const void *pointers[3] = {x, weight, y};
+    const Descriptor pack = descriptor_make(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+    descriptor_set(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, uids);
+    descriptor_set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, pointers);
+    descriptor_set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
+    DNN_CHECK(cudnnBackendFinalize(pack));
+    DNN_CHECK(cudnnBackendExecute(cuda_context(device)->dnn, kernel->plan, pack));
+    descriptor_free(pack);
+}

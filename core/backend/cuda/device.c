@@ -1,0 +1,188 @@
+/* One CUDA card as a device: memory, copies, library handles, and the table of its ops. */
+#include "backend/cuda/cuda.h"
+#include "backend/kinds.h"
+#include <cublas_v2.h>
+#include <cudnn_graph.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const Ops cuda_ops = {
+    .conv_prepare = cuda_conv_prepare,
+    .plan_release = cuda_plan_release,
+    .norm_backward_workspace = cuda_norm_backward_workspace,
+    .attention_workspace = cuda_attention_workspace,
+    .optimizer_workspace = cuda_optimizer_workspace,
+    .conv_forward = cuda_conv_forward,
+    .conv_backward_data = cuda_conv_backward_data,
+    .conv_backward_weight = cuda_conv_backward_weight,
+    .linear_forward = cuda_linear_forward,
+    .linear_backward_data = cuda_linear_backward_data,
+    .linear_backward_weight = cuda_linear_backward_weight,
+    .norm_forward = cuda_norm_forward,
+    .norm_backward = cuda_norm_backward,
+    .resample = cuda_resample,
+    .attention_forward = cuda_attention_forward,
+    .attention_backward = cuda_attention_backward,
+    .act_forward = cuda_act_forward,
+    .act_backward = cuda_act_backward,
+    .add_scale = cuda_add_scale,
+    .pool_forward = cuda_pool_forward,
+    .pool_backward = cuda_pool_backward,
+    .noise_embed = cuda_noise_embed,
+    .batch_gather = cuda_batch_gather,
+    .level_draw = cuda_level_draw,
+    .noise_pair = cuda_noise_pair,
+    .precondition = cuda_precondition,
+    .consistency_loss = cuda_consistency_loss,
+    .cross_entropy = cuda_cross_entropy,
+    .optimizer_step = cuda_optimizer_step,
+};
+
+/* ---- checks ---- */
+
+void cuda_check(const char *file, int line, const char *call, cudaError_t status) {
+    if (status != cudaSuccess) die(file, line, "CUDA: %s: %s", call, cudaGetErrorString(status));
+}
+
+void cuda_check_blas(const char *file, int line, const char *call, int status) {
+    if (status != CUBLAS_STATUS_SUCCESS)
+        die(file, line, "cuBLAS: %s: %s", call, cublasGetStatusString((cublasStatus_t)status));
+}
+
+void cuda_check_dnn(const char *file, int line, const char *call, int status) {
+    if (status == CUDNN_STATUS_SUCCESS) return;
+    char detail[512] = "";
+    cudnnGetLastErrorString(detail, sizeof detail);
+    die(file, line, "cuDNN: %s: %s %s", call, cudnnGetErrorString((cudnnStatus_t)status), detail);
+}
+
+/* ---- memory ---- */
+
+static void *memory_allocate(Device *device, size_t bytes) {
+    void *memory = NULL;
+    const cudaError_t status = cudaMalloc(&memory, bytes ? bytes : 1);
+    if (status == cudaErrorMemoryAllocation) {
+        size_t free_bytes = 0, total = 0;
+        cudaMemGetInfo(&free_bytes, &total);
+        CHECK(false,
+              "%s: out of memory: could not get %.2f GiB, %.2f of %.2f GiB are free; use a smaller batch or "
+              "network",
+              device->name, (double)bytes / (1 << 30), (double)free_bytes / (1 << 30),
+              (double)total / (1 << 30));
+    }
+    CUDA_CHECK(status);
+    return memory;
+}
+
+/* cudaFree waits for everything that runs, so nothing can still be reading. */
+static void memory_release(Device *device, void *memory) {
+    (void)device;
+    CUDA_CHECK(cudaFree(memory));
+}
+
+/* Memory of the host is ordinary (pageable): a copy to the device returns when the host's bytes have been
+ * taken, a copy to the host when they have arrived. Only copies on the device are asynchronous. */
+static void memory_copy(Device *device, void *to, const void *from, size_t bytes, CopyKind kind) {
+    static const enum cudaMemcpyKind kinds[] = {[COPY_TO_DEVICE] = cudaMemcpyHostToDevice,
+                                                [COPY_TO_HOST] = cudaMemcpyDeviceToHost,
+                                                [COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice};
+    CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, kinds[kind], cuda_stream(device)));
+    if (kind == COPY_TO_HOST) CUDA_CHECK(cudaStreamSynchronize(cuda_stream(device)));
+}
+
+static void memory_fill(Device *device, void *memory, int byte, size_t bytes) {
+    CUDA_CHECK(cudaMemsetAsync(memory, byte, bytes, cuda_stream(device)));
+}
+
+static void device_synchronise(Device *device) {
+    CUDA_CHECK(cudaStreamSynchronize(cuda_stream(device)));
+}
+
+/* ---- opening and closing ---- */
+
+static void context_close(Device *device) {
+    CudaContext *context = cuda_context(device);
+    CUDA_CHECK(cudaStreamSynchronize(context->stream));
+    cuda_convolutions_release(context);
+    DNN_CHECK(cudnnDestroy(context->dnn));
+    BLAS_CHECK(cublasDestroy(context->blas));
+    CUDA_CHECK(cudaFree(context->blas_workspace));
+    CUDA_CHECK(cudaFree(context->scratch));
+    CUDA_CHECK(cudaStreamDestroy(context->stream));
+    free(context);
+    free(device);
+}
+
+/* Handles on a stream of their own. cuBLAS gives the same bits run after run when it works in memory of ours.
+ */
+static void context_open(CudaContext *context, int index) {
+    context->index = index;
+    CUDA_CHECK(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking));
+    CUDA_CHECK(cudaMalloc(&context->blas_workspace, BLAS_WORKSPACE));
+    CUDA_CHECK(cudaMalloc((void **)&context->scratch, SCRATCH_FLOATS * sizeof(float)));
+    BLAS_CHECK(cublasCreate(&context->blas));
+    BLAS_CHECK(cublasSetStream(context->blas, context->stream));
+    BLAS_CHECK(cublasSetWorkspace(context->blas, context->blas_workspace, BLAS_WORKSPACE));
+    BLAS_CHECK(cublasSetMathMode(context->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+    DNN_CHECK(cudnnCreate(&context->dnn));
+    DNN_CHECK(cudnnSetStream(context->dnn, context->stream));
+}
+
+/* The card and its name, or why there is none. */
+static bool card_select(int index, char *name, size_t size, Error *error) {
+    int count = 0;
+    struct cudaDeviceProp properties;
+    cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess)
+        return error_set(error, "device 'cuda:%d': %s; check the driver with nvidia-smi, or use --device cpu",
+                         index, cudaGetErrorString(status));
+    if (index >= count)
+        return error_set(error, "device 'cuda:%d': this machine has %d CUDA card%s, counted from 0", index,
+                         count, count == 1 ? "" : "s");
+    status = cudaSetDevice(index);
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, index);
+    if (status != cudaSuccess)
+        return error_set(error, "device 'cuda:%d': %s", index, cudaGetErrorString(status));
+    snprintf(name, size, "%.*s", (int)size - 1, properties.name);
+    return true;
+}
+
+static int threads_default(void) {
+    const char *asked = getenv("OMP_NUM_THREADS");
+    const int number = asked ? atoi(asked) : 0;
+    return number > 0 ? number : omp_get_num_procs();
+}
+
+bool cuda_open(int index, int threads, Device **device, Error *error) {
+    char name[128];
+    if (!card_select(index, name, sizeof name, error)) return false;
+    Device *d = calloc(1, sizeof *d);
+    CudaContext *context = calloc(1, sizeof *context);
+    CHECK(d && context, "out of memory");
+    context_open(context, index);
+    *d = (Device){.ops = &cuda_ops,
+                  .kind = "cuda",
+                  .threads = threads > 0 ? threads : threads_default(),
+                  .context = context,
+                  .allocate = memory_allocate,
+                  .release = memory_release,
+                  .copy = memory_copy,
+                  .fill = memory_fill,
+                  .synchronise = device_synchronise,
+                  .close = context_close};
+    memcpy(d->name, name, sizeof d->name);
+    *device = d;
+    return true;
+}
+
+void cuda_versions(const Device *device, char *out, size_t size) {
+    int runtime = 0, driver = 0, blas = 0;
+    const size_t dnn = cudnnGetVersion();
+    CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+    CUDA_CHECK(cudaDriverGetVersion(&driver));
+    BLAS_CHECK(cublasGetVersion(cuda_context(device)->blas, &blas));
+    snprintf(out, size, "CUDA %d.%d (driver up to %d.%d), cuDNN %zu.%zu.%zu, cuBLAS %d.%d.%d, gcc %s",
+             runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10, dnn / 10000,
+             dnn / 100 % 100, dnn % 100, blas / 10000, blas / 100 % 100, blas % 100, __VERSION__);
+}
