@@ -27,7 +27,7 @@ typedef struct Plan {
     ConvPlan base;
     int h, w, inputs, outputs;
     int across, per_image, tiles; /* tiles in a row of an image, in an image, in all */
-    int parts, block;             /* threads, and tiles that pass together on each */
+    int threads, parts, block;    /* parts: threads with tiles; block: tiles that pass together on each */
     /* Where things lie in the workspace; of those that have a size here, every thread has one. */
     size_t turned_at, packed_at, input_at, output_at, outside_at, gradient_at;
     int64_t input_floats, output_floats, outside_floats, gradient_floats;
@@ -65,7 +65,8 @@ static ConvPlan *plan_prepare(Device *device, const ConvShape *s, ConvPass pass)
     p->across = (s->w + TILE - 1) / TILE;
     p->per_image = p->across * ((s->h + TILE - 1) / TILE);
     p->tiles = s->n * p->per_image;
-    p->parts = device->threads < p->tiles ? device->threads : p->tiles;
+    p->threads = device->threads;
+    p->parts = p->threads < p->tiles ? p->threads : p->tiles;
     p->block = block_size(p->inputs + p->outputs);
     p->input_floats = POINTS * point_stride((int64_t)p->block * p->inputs);
     p->output_floats = POINTS * point_stride((int64_t)p->block * p->outputs);
@@ -211,7 +212,7 @@ static Range part_block(const Plan *p, int part, int64_t number, int64_t *blocks
 }
 
 static void convolve(const Plan *p, const float *x, const float *weight, const Finish *f, void *workspace) {
-#pragma omp parallel num_threads(p->parts)
+#pragma omp parallel num_threads(p->threads)
     {
         weights_pack(p, weight, workspace);
 #pragma omp for schedule(static, 1)
@@ -315,7 +316,7 @@ static void backward_weight_run(Device *device, const ConvPlan *base, const Conv
     (void)device;
     const Plan *p = (const Plan *)base;
     float *gradients = conv_memory(a->workspace, p->gradient_at);
-#pragma omp parallel num_threads(p->parts)
+#pragma omp parallel num_threads(p->threads)
     {
 #pragma omp for schedule(static, 1)
         for (int part = 0; part < p->parts; part++)

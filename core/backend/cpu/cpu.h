@@ -54,10 +54,10 @@ static inline Range range_part_step(int64_t count, int64_t step, int part, int p
 }
 
 /* Into how many parts to cut `work` (about one elementary operation each): waking the threads costs some
- * microseconds, so little work stays on one. */
+ * microseconds, so little work stays on one. Never a number in between: libgomp ends the threads that a
+ * smaller team does not need, and would start them anew for the next loop. */
 static inline int cpu_parts(const Device *device, int64_t work) {
-    const int64_t worthwhile = work / 4096 + 1;
-    return worthwhile < device->threads ? (int)worthwhile : device->threads;
+    return work < 8192 ? 1 : device->threads;
 }
 
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
