@@ -30,8 +30,7 @@ __device__ __forceinline__ void sum_first(T *slab, const NormCut &cut, const Nor
 /* Mean of each of the block's groups, into `mean`; `sum` is the first row of norm_rows_sum. */
 __device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, int sample,
                                            const float *sum, const float *pivot, float *mean) {
-    const int g = threadIdx.x, group = blockIdx.x * cut.groups + g;
-    if (g < cut.groups) {
+    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
         double total = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
             const int64_t place = (int64_t)sample * cut.channels + blockIdx.x * cut.chunk + c;
@@ -39,20 +38,19 @@ __device__ __forceinline__ void means_make(const NormForward &op, const NormCut 
             total += (double)pivot[c] + (double)sum[c] / cut.pixels + (double)bias;
         }
         mean[g] = (float)(total / cut.size);
-        op.statistics[((int64_t)sample * op.groups + group) * 2] = mean[g];
+        op.statistics[((int64_t)sample * op.groups + blockIdx.x * cut.groups + g) * 2] = mean[g];
     }
     __syncthreads();
 }
 
 __device__ __forceinline__ void deviations_make(const NormForward &op, const NormCut &cut, int sample,
                                                 const float *sum) {
-    const int g = threadIdx.x, group = blockIdx.x * cut.groups + g;
-    if (g < cut.groups) {
+    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
+        const int64_t group = (int64_t)sample * op.groups + blockIdx.x * cut.groups + g;
         double square = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) square += (double)sum[c];
         const double variance = square / ((double)cut.size * cut.pixels);
-        op.statistics[((int64_t)sample * op.groups + group) * 2 + 1] =
-            (float)(1.0 / sqrt(variance + (double)op.epsilon));
+        op.statistics[group * 2 + 1] = (float)(1.0 / sqrt(variance + (double)op.epsilon));
     }
     __syncthreads();
 }

@@ -53,17 +53,17 @@ __device__ __forceinline__ void sum_keep(float *rows, const NormCut &cut, const 
 /* A and B of each channel's group, B already times 1 / std, because pass 2 multiplies it with x - centre. */
 __device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, int sample,
                                            const NormSums &m) {
+    const double count = (double)cut.size * cut.pixels;
     __syncthreads();
-    if ((int)threadIdx.x < cut.groups) {
-        const int first = threadIdx.x * cut.size;
-        const int64_t group = (int64_t)sample * op.groups + blockIdx.x * cut.groups + threadIdx.x;
-        const double inverse = op.statistics[2 * group + 1], count = (double)cut.size * cut.pixels;
+    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
+        const int64_t group = (int64_t)sample * op.groups + blockIdx.x * cut.groups + g;
+        const double inverse = op.statistics[2 * group + 1];
         double a = 0.0, b = 0.0;
-        for (int c = first; c < first + cut.size; c++) {
+        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
             a += (double)m.slope[c] * (double)m.s[c];
             b += (double)m.slope[c] * (double)m.t[c];
         }
-        for (int c = first; c < first + cut.size; c++) {
+        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
             m.a[c] = (float)(a / count);
             m.b[c] = (float)(b / count * inverse);
         }
