@@ -181,8 +181,8 @@ ABLATIONS := $(patsubst ablations/%.yaml,%,$(sort $(wildcard ablations/*.yaml)))
 # The runs (those that are finished are skipped), then the table and the figure made of them.
 ablation-%: ablations/%.yaml build
 	./run $< --scale $(SCALE) $(ARGS)
-	./run table $*
-	./run figure $*
+	./run table ablation experiment=$*
+	./run figure arms experiment=$*
 
 ablations: build
 	@for name in $(ABLATIONS); do $(MAKE) ablation-$$name || exit; done

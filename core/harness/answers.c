@@ -6,15 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_QUESTIONS = 128 };
-
 static const char *question_folder(const Paths *paths, char out[1024]) {
     return path_join(out, paths->root, "paper_figs");
 }
 
 static const char *question_path(const Paths *paths, const char *name, const char *extension,
                                  char out[1024]) {
-    char folder[1024], file[96];
+    char folder[1024], file[300];
     snprintf(file, sizeof file, "%s.%s", name, extension);
     return path_join(out, question_folder(paths, folder), file);
 }
@@ -29,9 +27,8 @@ static void header_value(const char *sql, const char *key, char *out, size_t siz
     snprintf(out, size, "%.*s", (int)strcspn(found, "\n"), found);
 }
 
-/* Names of all questions, sorted, malloc'ed one by one. */
-static int question_names(const Paths *paths, char *names[MAX_QUESTIONS]) {
-    char folder[1024];
+int question_names(const Paths *paths, bool figures, char *names[MAX_QUESTIONS]) {
+    char folder[1024], plot[1024];
     struct dirent **entries;
     int count = 0;
     const int found = scandir(question_folder(paths, folder), &entries, NULL, alphasort);
@@ -39,7 +36,8 @@ static int question_names(const Paths *paths, char *names[MAX_QUESTIONS]) {
         char *dot = strrchr(entries[i]->d_name, '.');
         if (dot && !strcmp(dot, ".sql") && count < MAX_QUESTIONS) {
             *dot = 0;
-            names[count++] = text_copy(entries[i]->d_name);
+            if (file_exists(question_path(paths, entries[i]->d_name, "gp", plot)) == figures)
+                names[count++] = text_copy(entries[i]->d_name);
         }
         free(entries[i]);
     }
@@ -48,10 +46,11 @@ static int question_names(const Paths *paths, char *names[MAX_QUESTIONS]) {
 }
 
 static bool question_unknown(const Paths *paths, const char *name, Error *error) {
-    char *names[MAX_QUESTIONS];
+    char *names[2 * MAX_QUESTIONS];
     Text text = {0};
-    const int count = question_names(paths, names),
-              nearest = text_nearest(name, (const char *const *)names, count);
+    int count = question_names(paths, false, names);
+    count += question_names(paths, true, names + count);
+    const int nearest = text_nearest(name, (const char *const *)names, count);
     text_append(&text, "no question '%s' in paper_figs", name);
     if (nearest >= 0) text_append(&text, "; did you mean '%s'?", names[nearest]);
     text_append(&text, " There are:");
@@ -101,16 +100,14 @@ void question_free(Question *question) {
 }
 
 bool question_list(const Paths *paths, bool figures, Error *error) {
-    char *names[MAX_QUESTIONS], path[1024];
-    const int count = question_names(paths, names);
+    char *names[MAX_QUESTIONS];
+    const int count = question_names(paths, figures, names);
     bool ok = true;
     for (int i = 0; i < count; i++) {
-        Question question;
-        if (ok && file_exists(question_path(paths, names[i], "gp", path)) == figures) {
-            ok = question_read(paths, names[i], &question, error);
-            if (ok) printf("%-20s %s\n", names[i], question.title);
-            question_free(&question);
-        }
+        Question question = {0};
+        ok = ok && question_read(paths, names[i], &question, error);
+        if (ok) printf("%-20s %s\n", names[i], question.title);
+        question_free(&question);
         free(names[i]);
     }
     return ok;

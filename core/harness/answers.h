@@ -23,6 +23,10 @@ const char *question_title(const Question *, const char *const *parameters, int 
 /* Reads paper_figs/<name>.sql; a name that does not exist is answered with the nearest one and the list. */
 bool question_read(const Paths *, const char *name, Question *, Error *);
 void question_free(Question *);
+/* Names of all figures (questions with a .gp beside them) or tables (without), sorted and malloc'ed one by
+ * one. */
+enum { MAX_QUESTIONS = 128 };
+int question_names(const Paths *, bool figures, char *names[MAX_QUESTIONS]);
 /* "name  title" of every question that has (figures) or has not (tables) a .gp beside it. */
 bool question_list(const Paths *, bool figures, Error *);
 
@@ -36,5 +40,8 @@ bool table_print(Store *, const Question *, TableFormat, const char *const *para
  * <stem>.tsv. The first column, `series`, splits the rows into the blocks that the .gp file names. */
 bool figure_draw(const Paths *, Store *, const char *name, const char *const *parameters, int pairs,
                  const char *stem, const char *format, Error *);
+
+/* All tables as .md, .csv and .tex into <results>/tables, or all figures into <results>/figures. */
+bool answers_all(const Paths *, Store *, bool figures, Error *);
 
 #endif

@@ -1,6 +1,7 @@
 /* `table` and `figure`: answers from the database. */
 #include "harness/answers.h"
 #include "harness/cli.h"
+#include "base/file.h"
 #include "base/log.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,26 @@ static bool table_answer(const Paths *paths, Store *store, const char *name, Tab
     return ok;
 }
 
+/* Published numbers come with the source tree; a database made before they changed gets the new ones. */
+static Store *answers_store(const Paths *paths) {
+    char results[1024], published[1024];
+    Error error;
+    Store *store = cli_store(paths);
+    path_join(published, path_join(results, paths->root, "results"), "published.csv");
+    if (store && file_exists(published) && !store_load_published(store, published, &error))
+        log_warn("%s", error.text);
+    return store;
+}
+
+static int answer_all(const Paths *paths, bool figures) {
+    Error error;
+    Store *store = answers_store(paths);
+    if (!store) return EXIT_RUN_FAILED;
+    const bool ok = answers_all(paths, store, figures, &error);
+    store_close(store);
+    return ok ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
+}
+
 static int table_run(int argc, char **argv) {
     const char *format_name = "md";
     const Option options[] = {
@@ -76,7 +97,8 @@ static int table_run(int argc, char **argv) {
     TableFormat format = TABLE_MARKDOWN;
     if (!left) return question_list(&paths, false, &error) ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
     if (!format_parse(format_name, &format, &error)) return cli_fail(EXIT_USAGE, &error);
-    Store *store = cli_store(&paths);
+    if (!strcmp(words[0], "all")) return answer_all(&paths, false);
+    Store *store = answers_store(&paths);
     if (!store) return EXIT_RUN_FAILED;
     char id[16];
     Parameters parameters = {0};
@@ -98,7 +120,8 @@ static int figure_run(int argc, char **argv) {
     char **words = options_parse(&command_figure, argc, argv, options, 2, &paths, &left);
     Error error;
     if (!left) return question_list(&paths, true, &error) ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
-    Store *store = cli_store(&paths);
+    if (!strcmp(words[0], "all")) return answer_all(&paths, true);
+    Store *store = answers_store(&paths);
     if (!store) return EXIT_RUN_FAILED;
     char id[16] = "";
     Parameters parameters = {0};
@@ -114,7 +137,7 @@ static int figure_run(int argc, char **argv) {
     return ok ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
-const Command command_table = {"table", "table [NAME [RUN] [name=value...]]",
+const Command command_table = {"table", "table [NAME [RUN] [name=value...] | all]",
                                "a table from the database; without a name, the list", table_run};
-const Command command_figure = {"figure", "figure [NAME [RUN] [name=value...]]",
+const Command command_figure = {"figure", "figure [NAME [RUN] [name=value...] | all]",
                                 "a figure drawn by gnuplot; without a name, the list", figure_run};

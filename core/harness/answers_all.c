@@ -1,0 +1,90 @@
+/* Every table and every figure at once: `make tables`, `make figures`. A question about one run or one
+ * experiment is answered for each that has something to say. */
+#include "harness/answers.h"
+#include "base/file.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SUBJECTS = 512 };
+
+typedef struct Subjects {
+    const char *parameter; /* "run", "experiment"; NULL: the question has no parameter */
+    char *names[MAX_SUBJECTS];
+    int count;
+} Subjects;
+
+static void subject_add(void *context, int columns, const char *const *names, const char *const *values) {
+    Subjects *subjects = context;
+    (void)columns, (void)names;
+    if (subjects->count < MAX_SUBJECTS) subjects->names[subjects->count++] = text_copy(values[0]);
+}
+
+static bool subjects_find(Store *store, const Question *question, Subjects *subjects, Error *error) {
+    *subjects = (Subjects){0};
+    if (strstr(question->sql, ":run")) {
+        subjects->parameter = "run";
+        return store_query(store, "SELECT id FROM run WHERE state = 'done' ORDER BY created", NULL, 0,
+                           subject_add, subjects, error);
+    }
+    if (strstr(question->sql, ":experiment")) {
+        subjects->parameter = "experiment";
+        return store_query(store,
+                           "SELECT DISTINCT x.name FROM experiment x JOIN plan p ON p.experiment_id = x.id "
+                           "JOIN run r ON r.id = p.run_id WHERE r.state = 'done' ORDER BY x.name",
+                           NULL, 0, subject_add, subjects, error);
+    }
+    subjects->names[subjects->count++] = text_copy("");
+    return true;
+}
+
+static bool table_write(Store *store, const Question *question, const char *const *parameters, int pairs,
+                        const char *stem, Error *error) {
+    static const char *const extensions[] = {"md", "csv", "tex"};
+    char folder[1024];
+    bool ok = folder_make(path_folder(folder, stem), error);
+    for (int format = 0; ok && format < 3; format++) {
+        Text text = {0};
+        char *path = text_format("%s.%s", stem, extensions[format]);
+        ok = table_print(store, question, (TableFormat)format, parameters, pairs, &text, error) &&
+             file_write_atomic(path, text_view(&text), text.length, error);
+        free(path);
+        text_free(&text);
+    }
+    return ok;
+}
+
+/* One answer; an empty one is said and passed over, because not every run has every number. */
+static void answer_write(const Paths *paths, Store *store, const Question *question, bool figure,
+                         const char *parameter, const char *subject) {
+    const char *const parameters[] = {parameter, subject};
+    const int pairs = parameter ? 1 : 0;
+    char *stem = text_format("%s/%s/%s%s%s", paths->results, figure ? "figures" : "tables", question->name,
+                             pairs ? "-" : "", subject);
+    Error error;
+    if (figure ? figure_draw(paths, store, question->name, parameters, pairs, stem, NULL, &error)
+               : table_write(store, question, parameters, pairs, stem, &error))
+        printf("%s.%s\n", stem, figure ? "{png,svg,pdf}" : "{md,csv,tex}");
+    else
+        printf("- %s\n", error.text);
+    free(stem);
+}
+
+bool answers_all(const Paths *paths, Store *store, bool figures, Error *error) {
+    char *names[MAX_QUESTIONS];
+    const int count = question_names(paths, figures, names);
+    bool ok = true;
+    for (int i = 0; i < count; i++) {
+        Question question = {0};
+        Subjects subjects = {0};
+        ok = ok && question_read(paths, names[i], &question, error) &&
+             subjects_find(store, &question, &subjects, error);
+        for (int s = 0; s < subjects.count; s++) {
+            if (ok) answer_write(paths, store, &question, figures, subjects.parameter, subjects.names[s]);
+            free(subjects.names[s]);
+        }
+        question_free(&question);
+        free(names[i]);
+    }
+    return ok;
+}

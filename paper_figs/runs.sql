@@ -1,0 +1,19 @@
+-- title: Finished runs, mean over seeds at their last step
+-- caption: Evaluations of the last checkpoint. n: seeds; s.d. over them. Distances on random features compare only within one data set, sample count and floor; they are not FID.
+WITH last AS (
+    SELECT r.id, p.experiment_id, p.arm, r.scale, r.seed, r.git_commit,
+           substr(r.config, instr(r.config, 'data.name: ') + 11) AS tail,
+           (SELECT max(step) FROM evaluation e WHERE e.run_id = r.id AND e.nfe > 0) AS step
+      FROM run r JOIN plan p ON p.run_id = r.id WHERE r.state = 'done'
+), value AS (
+    SELECT l.*, substr(l.tail, 1, instr(l.tail, char(10)) - 1) AS data, e.nfe, e.metric, e.weights, e.value, e.samples
+      FROM last l JOIN evaluation e ON e.run_id = l.id AND e.step = l.step AND e.nfe > 0
+     WHERE e.metric NOT LIKE '%-class-%'
+)
+SELECT x.name AS experiment, arm, scale, data, metric, weights, nfe AS NFE, printf('%.4g', avg(value)) AS mean,
+       CASE WHEN count(*) > 1
+            THEN printf('%.2g', sqrt(max(0, (avg(value * value) - avg(value) * avg(value)) * count(*) / (count(*) - 1)))) END AS "s.d.",
+       count(*) AS n, samples, substr(min(git_commit), 1, 8) AS "commit"
+  FROM value v JOIN experiment x ON x.id = v.experiment_id
+ GROUP BY x.name, arm, scale, data, metric, weights, nfe, samples
+ ORDER BY x.name, metric, nfe, arm

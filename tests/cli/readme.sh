@@ -1,0 +1,37 @@
+#!/bin/bash
+# shellcheck disable=SC1091,SC2034
+# Every command of README.md, as it stands there, at the smallest scale: no command may be added that this script does not know.
+source "$(dirname "$0")/helpers.bash"
+export ICT_DATA=$FOLDER/data
+SMOKE=(--scale smoke --threads 1)
+COMMANDS=$(sed -nE 's/^    ((\.\/run|make) [^#]*[^# ]) *(#.*)?$/\1/p' README.md)
+
+# The commands in README's order, with what a reader fills in and what makes them small.
+known() {
+    local line=$1 id=${2:-} images=${3:-}
+    line=${line//PATH\/TO\/images.zip/$images}
+    line=${line// ID/ $id}
+    read -ra words <<<"$line"
+    [[ ${words[1]} == *.yaml ]] && words+=("${SMOKE[@]}")
+    case $line in
+    "make test") return 0 ;; # this is it
+    "make bench") words=(env ROUNDS=1 SECONDS_A_TURN=0.1 PYTHON=false scripts/bench experiments/quickstart.yaml --scale smoke) ;;
+    "make ablation-"*) words=(make -s "${words[1]}" SCALE=smoke ARGS="seed=0 --threads 1 train.steps=8 evaluation.samples=512") ;;
+    "./run bench"*) words+=(experiments/quickstart.yaml "${SMOKE[@]}" --seconds 0.1) ;;
+    "./run sample"*) words+=(--out "$FOLDER/images" --threads 1) ;;
+    "./run eval"*) words+=(--samples 512 --threads 1) ;;
+    esac
+    "${words[@]}"
+}
+
+id=
+check "README's first screen has the two commands" same "$(head -n 2 <<<"$COMMANDS")" "$(printf '%s\n' \
+    "./run experiments/quickstart.yaml" "make test")"
+known "./run experiments/quickstart.yaml" >/dev/null 2>&1
+id=$(sql "SELECT id FROM run" | head -n 1)
+known "./run sample ID --seeds 0-63" "$id" >/dev/null 2>&1
+rm -f "$FOLDER/images/grid.png"
+while read -r line; do
+    check "$line" known "$line" "$id" "$FOLDER/images"
+done <<<"$COMMANDS"
+finish
