@@ -65,6 +65,7 @@ typedef struct ValueInfo {
 typedef struct Buffer {
     size_t bytes, offset;
     int first, last;
+    bool scratch; /* workspace: everybody shares it, so the naive count leaves it out */
 } Buffer;
 
 typedef struct BufferList {

@@ -19,6 +19,12 @@ int buffer_add(BufferList *list, size_t bytes, int first) {
     return list->count++;
 }
 
+static int buffer_add_scratch(BufferList *list, size_t bytes, int time) {
+    const int buffer = buffer_add(list, bytes, time);
+    list->items[buffer].scratch = true;
+    return buffer;
+}
+
 static void buffer_extend(BufferList *list, int buffer, int time) {
     if (buffer >= 0 && list->items[buffer].last < time) list->items[buffer].last = time;
 }
@@ -217,7 +223,7 @@ static void schedule_forward(Graph *graph, Schedule *schedule) {
         const size_t statistics = statistics_bytes(graph, node), workspace = forward_workspace(graph, node);
         schedule->value[node->out] = buffer_add(&schedule->buffers, value_bytes(graph, node->out), i);
         if (statistics) schedule->statistics[i] = buffer_add(&schedule->buffers, statistics, i);
-        if (workspace) schedule->workspace[i] = buffer_add(&schedule->buffers, workspace, i);
+        if (workspace) schedule->workspace[i] = buffer_add_scratch(&schedule->buffers, workspace, i);
         for (int k = 0; k < MAX_INPUTS; k++)
             if (node->in[k] != NO_VALUE) buffer_extend(&schedule->buffers, schedule->value[node->in[k]], i);
     }
@@ -233,7 +239,7 @@ static void schedule_backward(Graph *graph, Schedule *schedule) {
         const NodeTraits *traits = &node_traits[node->kind];
         const int time = step_time(graph, s);
         const size_t workspace = backward_workspace(graph, node);
-        if (workspace) step->workspace = buffer_add(&schedule->buffers, workspace, time);
+        if (workspace) step->workspace = buffer_add_scratch(&schedule->buffers, workspace, time);
         buffer_extend(&schedule->buffers, schedule->statistics[step->node], time);
         if (traits->reads_output) buffer_extend(&schedule->buffers, schedule->value[node->out], time);
         for (int k = 0; k < MAX_INPUTS; k++)
@@ -282,7 +288,7 @@ static void arena_plan(Schedule *schedule) {
     for (int i = 0; i < count; i++) {
         order[i]->offset = arena_place(order[i], order, i, conflicts);
         schedule->arena = larger(schedule->arena, order[i]->offset + order[i]->bytes);
-        schedule->naive += order[i]->bytes;
+        if (!order[i]->scratch) schedule->naive += order[i]->bytes;
     }
     free(order);
     free(conflicts);

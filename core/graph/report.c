@@ -155,7 +155,8 @@ static void profile_pass(Graph *graph, const GraphRun *run, float *gradients, in
         profile_add(&nodes[2 * i], seconds, cost.flops, cost.bytes, repeat);
     }
     const Tensor dy = graph_gradient(graph, graph->output);
-    graph->device->fill(graph->device, dy.data, 0x3c, tensor_bytes(&dy)); /* an ordinary number in every dtype */
+    graph->device->fill(graph->device, dy.data, 0x3c,
+                        tensor_bytes(&dy)); /* an ordinary number in every dtype */
     for (int i = 0; i < graph->step_count; i++) {
         const BackwardStep *step = &graph->steps[i];
         const double start = clock_monotonic();

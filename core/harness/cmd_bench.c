@@ -16,7 +16,7 @@ typedef struct Bench {
     const char *device_spec;
     int threads;
     double seconds; /* to measure */
-    bool ops;
+    bool ops, dump;
     Paths paths;
     Config config;
     Dataset data;
@@ -48,11 +48,14 @@ static double step_flops(const Trainer *trainer) {
 
 static void rate_print(const Bench *bench, const Trainer *trainer) {
     const double rate = bench->images / bench->measured;
-    char parameters[32], flops[32];
+    const GraphCost cost = trainer_cost(trainer);
+    char parameters[32], flops[32], planned[32], naive[32];
     printf("%s: %s, %d threads; %s parameters, batch %d in micro-batches of %d\n", bench->device->kind,
            bench->device->name, bench->device->threads,
            format_count(parameters, (double)trainer_parameters(trainer)), bench->config.train.batch,
            trainer_micro_batch(trainer));
+    printf("activations and gradients of a micro-batch: %s planned, %s with one buffer each\n",
+           format_bytes(planned, (double)cost.arena_bytes), format_bytes(naive, (double)cost.naive_bytes));
     printf("a step takes %.4g ms, %s FLOP/s\n", 1e3 * bench->config.train.batch / rate,
            format_count(flops, rate * step_flops(trainer)));
     printf("training: %.1f images/s\n", rate);
@@ -132,6 +135,7 @@ static float *weights_make(const Bench *bench, const ParamSet *params) {
     return memory;
 }
 
+/* The network's plan, and the time of every node. */
 static void ops_profile(const Bench *bench, int n) {
     enum { REPEATS = 5 };
     Device *device = bench->device;
@@ -152,8 +156,11 @@ static void ops_profile(const Bench *bench, int n) {
     if (network.augment != NO_VALUE) graph_bind(network.graph, network.augment, extra);
     const GraphRun run = {
         .master = weights, .cast = weights, .draw = {.row = (const StepRow *)row}, .dropout = true};
-    printf("\none forward and one backward pass of %d images:\n", n);
-    graph_profile(network.graph, &run, gradients, REPEATS, stdout);
+    if (bench->dump) graph_dump(network.graph, stdout);
+    if (bench->ops) {
+        printf("\none forward and one backward pass of %d images:\n", n);
+        graph_profile(network.graph, &run, gradients, REPEATS, stdout);
+    }
     for (float **memory = (float *[]){weights, gradients, input, level, row, extra, NULL}; *memory; memory++)
         device->release(device, *memory);
     network_free(&network);
@@ -186,7 +193,7 @@ static bool bench_all(Bench *bench, Error *error) {
     bool done = device_open(bench->device_spec, bench->threads, &bench->device, error);
     if (done) {
         done = steps_measure(bench, &micro_batch, error);
-        if (done && bench->ops) ops_profile(bench, micro_batch);
+        if (done && (bench->ops || bench->dump)) ops_profile(bench, micro_batch);
         device_close(bench->device);
     }
     dataset_close(&bench->data);
@@ -199,6 +206,7 @@ static int bench_run(int argc, char **argv) {
     int count;
     const Option list[] = {
         {"ops", 0, OPTION_FLAG, &bench.ops, NULL, "also time, bytes and FLOPs of every op"},
+        {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
         {"seconds", 0, OPTION_DURATION, &bench.seconds, "10", "how long to measure"},
         {"device", 0, OPTION_TEXT, &bench.device_spec, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &bench.threads, "N", "CPU threads (default: all)"},

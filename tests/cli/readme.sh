@@ -4,6 +4,7 @@
 source "$(dirname "$0")/helpers.bash"
 export ICT_DATA=$FOLDER/data
 SMOKE=(--scale smoke --threads 1)
+SMALL=(train.batch=8 model.channels=16)
 COMMANDS=$(sed -nE 's/^    ((\.\/run|make) [^#]*[^# ]) *(#.*)?$/\1/p' README.md)
 
 # The commands in README's order, with what a reader fills in and what makes them small.
@@ -15,9 +16,9 @@ known() {
     [[ ${words[1]} == *.yaml ]] && words+=("${SMOKE[@]}")
     case $line in
     "make test") return 0 ;; # this is it
-    "make bench") words=(env ROUNDS=1 SECONDS_A_TURN=0.1 PYTHON=false scripts/bench experiments/quickstart.yaml --scale smoke) ;;
+    "make bench") words=(env ROUNDS=1 SECONDS_A_TURN=0.1 PYTHON=false scripts/bench "${SMALL[@]}") ;;
     "make ablation-"*) words=(make -s "${words[1]}" SCALE=smoke ARGS="seed=0 --threads 1 train.steps=8 evaluation.samples=512") ;;
-    "./run bench"*) words+=(experiments/quickstart.yaml "${SMOKE[@]}" --seconds 0.1) ;;
+    "./run bench"*) words+=("${SMALL[@]}" --seconds 0.1 --threads 1) ;;
     "./run sample"*) words+=(--out "$FOLDER/images" --threads 1) ;;
     "./run eval"*) words+=(--samples 512 --threads 1) ;;
     esac
