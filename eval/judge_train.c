@@ -1,5 +1,6 @@
 #include "eval/judge_train.h"
 #include "base/log.h"
+#include "base/philox.h"
 #include "model/classifier.h"
 #include "train/optimiser.h"
 #include <math.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 
 enum { BATCH = 64, STEPS = 400, SEED = 1 };
-static const double PEAK_RATE = 4e-3, WARM_SHARE = 0.3, SMOOTHING = 0.05;
+static const double PEAK_RATE = 4e-3, WARM_SHARE = 0.3, SMOOTHING = 0.05, NOISE_MAX = 0.4;
 
 /* Device buffers of the training loop. */
 typedef struct Training {
@@ -20,7 +21,8 @@ typedef struct Training {
     StepRow *row;
     uint8_t *images;
     int32_t *labels, *label, *correct;
-    float *input, *loss;
+    float *input, *noisy[2], *loss;
+    Level *levels;
     uint32_t train_count;
 } Training;
 
@@ -57,12 +59,15 @@ static Training training_open(const Dataset *data, Device *device, const float *
     t.correct = device->allocate(device, BATCH * sizeof(int32_t));
     t.loss = device->allocate(device, BATCH * sizeof(float));
     t.input = device->allocate(device, BATCH * size * sizeof(float));
+    for (int i = 0; i < 2; i++) t.noisy[i] = device->allocate(device, BATCH * size * sizeof(float));
+    t.levels = device->allocate(device, BATCH * sizeof(Level));
     graph_bind(t.graph, t.net.input, t.input);
     return t;
 }
 
 static void training_close(Training *t) {
-    void *memory[] = {t->row, t->images, t->labels, t->label, t->correct, t->loss, t->input};
+    void *memory[] = {t->row,  t->images, t->labels,   t->label,    t->correct,
+                      t->loss, t->input,  t->noisy[0], t->noisy[1], t->levels};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) t->device->release(t->device, memory[i]);
     optimiser_free(&t->optimiser);
     graph_free(t->graph);
@@ -91,6 +96,28 @@ static void training_gather(Training *t, bool shuffle, uint32_t first) {
     t->device->ops->batch_gather(t->device, &gather);
 }
 
+/* Normal noise on the batch, of a strength between 0 and NOISE_MAX for each image. */
+static void training_noise(Training *t, int step) {
+    Level levels[BATCH] = {{0}};
+    for (int i = 0; i < BATCH; i++) {
+        const RandomKey key = {SEED, STREAM_LEVEL, (uint32_t)step, (uint32_t)i};
+        levels[i].sigma = (float)NOISE_MAX * random_uniform(random_block(key, 0).x[0]);
+        levels[i].c_in = 1;
+    }
+    t->device->copy(t->device, t->levels, levels, sizeof levels, COPY_TO_DEVICE);
+    const Tensor clean = {t->input, DTYPE_F32, BATCH, t->data->height, t->data->width, t->data->channels};
+    Tensor noisy[2] = {clean, clean}; /* the op makes a pair; the second is not used */
+    for (int i = 0; i < 2; i++) noisy[i].data = t->noisy[i];
+    t->device->ops->noise_pair(t->device, &(NoisePair){.x0 = clean,
+                                                       .student = t->levels,
+                                                       .teacher = t->levels,
+                                                       .draw = {.seed = SEED, .row = t->row},
+                                                       .noisy_student = noisy[0],
+                                                       .noisy_teacher = noisy[1],
+                                                       .input_student = clean,
+                                                       .input_teacher = noisy[1]});
+}
+
 static GraphRun training_run(Training *t) {
     return (GraphRun){
         .master = t->optimiser.weight, .cast = t->optimiser.weight, .draw = {.seed = SEED, .row = t->row}};
@@ -112,6 +139,7 @@ static void training_step(Training *t, const OptimiserConfig *config, int step) 
     const StepRow row = optimiser_row(&now, step, 0);
     t->device->copy(t->device, t->row, &row, sizeof row, COPY_TO_DEVICE);
     training_gather(t, true, 0);
+    training_noise(t, step);
     const GraphRun run = training_run(t);
     graph_forward(t->graph, GRAPH_TRAIN, &run);
     const CrossEntropy loss = training_loss(t, GRAPH_TRAIN);
