@@ -386,6 +386,9 @@ struct Device {
     void (*copy)(Device *, void *to, const void *from, size_t bytes, CopyKind);
     void (*fill)(Device *, void *memory, int byte, size_t bytes);
     void (*synchronise)(Device *);
+    /* What is chosen by timing is read from this text file where it stands there, and appended where it is new, so that a
+     * resumed run computes with the kernels it began with. NULL: nothing is timed. */
+    void (*remember)(Device *, const char *path);
     void (*close)(Device *);
 };
 

@@ -1,6 +1,7 @@
 /* Putting a Trainer together, taking it apart, and drawing samples with it. */
 #include "train/trainer_state.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -102,6 +103,8 @@ static bool checkpoint_resume(Trainer *t, Error *error) {
 static void parts_create(Trainer *t) {
     const TrainSetup *s = &t->setup;
     const int micro = micro_batch_choose(s);
+    char choices[1024];
+    if (s->device->remember) s->device->remember(s->device, path_join(choices, s->folder, "kernels.txt"));
     t->network =
         network_create(s->model, &t->params, s->device, micro, s->data->height, s->data->channels, true);
     t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, s->ct->teacher_ema != 0);

@@ -18,6 +18,7 @@ typedef struct Run {
     double loss[MOST_TICKS], gradient_norm[MOST_TICKS];
     int ticks;
     char checkpoint[2048];
+    int polls, stop_after; /* should_stop is true from that poll on; 0: never */
     float sample[2 * TOY_PIXELS];
 } Run;
 
@@ -36,18 +37,24 @@ static bool on_checkpoint(void *context, int64_t step, const char *path, Error *
     return true;
 }
 
-static Run run_train(Device *device, const char *folder, int classes) {
+static bool should_stop(void *context) {
+    Run *run = context;
+    return ++run->polls >= run->stop_after && run->stop_after;
+}
+
+static Run run_train(Device *device, const char *folder, int classes, int stop_after) {
     ModelConfig model = toy_model();
     CtConfig ct = toy_ct();
     TrainConfig train = toy_train();
     Dataset data = toy_data();
     char path[1024];
-    Run run = {0};
+    Run run = {.stop_after = stop_after};
     Error error;
     model.classes = classes;
     const int32_t labels[2] = {0, 1};
     const SamplerConfig sampler = {.nfe = 2, .sigmas = {0.8}};
-    const TrainHooks hooks = {.context = &run, .on_tick = on_tick, .on_checkpoint = on_checkpoint};
+    const TrainHooks hooks = {
+        .context = &run, .on_tick = on_tick, .on_checkpoint = on_checkpoint, .should_stop = should_stop};
     const TrainSetup setup = {.model = &model,
                               .ct = &ct,
                               .train = &train,
@@ -59,17 +66,29 @@ static Run run_train(Device *device, const char *folder, int classes) {
     if (!folder_make(path, &error)) fail_msg("%s", error.text);
     Trainer *trainer = trainer_open(&setup, &error);
     if (!trainer) fail_msg("%s", error.text);
-    if (trainer_run(trainer, &hooks, &error) != TRAIN_DONE) fail_msg("%s", error.text);
+    if (trainer_run(trainer, &hooks, &error) != (stop_after ? TRAIN_STOPPED : TRAIN_DONE))
+        fail_msg("%s", error.text);
     if (!trainer_sample(trainer, "ema:0.1", &sampler, 3, 2, labels, run.sample, &error))
         fail_msg("%s", error.text);
     trainer_close(trainer);
     return run;
 }
 
+static void check_same_file(const char *first, const char *second) {
+    char *bytes[2];
+    size_t size[2];
+    assert_true(file_read(first, &bytes[0], &size[0], NULL));
+    assert_true(file_read(second, &bytes[1], &size[1], NULL));
+    assert_true(size[0] == size[1]);
+    assert_memory_equal(bytes[0], bytes[1], size[0]);
+    free(bytes[0]);
+    free(bytes[1]);
+}
+
 static void check_runs(Device *cpu, Device *cuda, int classes) {
-    const Run expected = run_train(cpu, classes ? "cpu-labels" : "cpu", classes);
-    const Run first = run_train(cuda, classes ? "first-labels" : "first", classes);
-    const Run second = run_train(cuda, classes ? "second-labels" : "second", classes);
+    const Run expected = run_train(cpu, classes ? "cpu-labels" : "cpu", classes, 0);
+    const Run first = run_train(cuda, classes ? "first-labels" : "first", classes, 0);
+    const Run second = run_train(cuda, classes ? "second-labels" : "second", classes, 0);
     assert_true(expected.ticks > 3 && first.ticks == expected.ticks);
     for (int i = 0; i < expected.ticks; i++) {
         const double loss = fabs(first.loss[i] / expected.loss[i] - 1);
@@ -81,14 +100,7 @@ static void check_runs(Device *cpu, Device *cuda, int classes) {
     for (int i = 0; i < 2 * TOY_PIXELS; i++) assert_true(fabsf(first.sample[i] - expected.sample[i]) < 1e-2f);
     assert_memory_equal(first.loss, second.loss, sizeof first.loss);
     assert_memory_equal(first.sample, second.sample, sizeof first.sample);
-    char *bytes[2];
-    size_t size[2];
-    assert_true(file_read(first.checkpoint, &bytes[0], &size[0], NULL));
-    assert_true(file_read(second.checkpoint, &bytes[1], &size[1], NULL));
-    assert_true(size[0] == size[1]);
-    assert_memory_equal(bytes[0], bytes[1], size[0]);
-    free(bytes[0]);
-    free(bytes[1]);
+    check_same_file(first.checkpoint, second.checkpoint);
 }
 
 static void test_training(void **state) {
@@ -103,7 +115,39 @@ static void test_training(void **state) {
     device_close(cpu);
 }
 
+/* A device of its own for each part of a run, as a run has that is killed and started again. */
+static Run run_alone(const char *folder, int stop_after) {
+    Device *cuda;
+    Error error;
+    if (!device_open("cuda", 2, &cuda, &error)) fail_msg("%s", error.text);
+    const Run run = run_train(cuda, folder, 0, stop_after);
+    device_close(cuda);
+    return run;
+}
+
+/* Which kernels run the convolutions was found by timing and is kept in the run's folder: the same choices,
+ * the same bytes. */
+static void test_resume(void **state) {
+    (void)state;
+    Device *cuda;
+    Error error;
+    char *choices;
+    size_t size;
+    if (!device_open("cuda", 2, &cuda, &error)) skip();
+    device_close(cuda);
+    const Run whole = run_alone("whole", 0);
+    assert_true(file_read(scratch("whole/kernels.txt"), &choices, &size, NULL));
+    assert_true(folder_make(scratch("parts"), NULL));
+    assert_true(file_write_atomic(scratch("parts/kernels.txt"), choices, size, NULL));
+    run_alone("parts", 2);
+    run_alone("parts", 2);
+    const Run last = run_alone("parts", 0);
+    check_same_file(whole.checkpoint, last.checkpoint);
+    check_same_file(scratch("whole/kernels.txt"), scratch("parts/kernels.txt"));
+    free(choices);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {IN_SCRATCH(test_training)};
+    const struct CMUnitTest tests[] = {IN_SCRATCH(test_training), IN_SCRATCH(test_resume)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

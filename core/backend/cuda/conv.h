@@ -28,6 +28,20 @@ void conv_kernel_run(Device *device, const ConvKernel *kernel, const void *x, co
 /* The fastest configuration; found once per device, shape and pass. The device's context owns it. */
 const ConvKernel *conv_kernel_find(Device *device, const ConvShape *shape, ConvPass pass);
 
+/* A configuration that was chosen, in this process or by the one that wrote the file (conv_choice.c). */
+struct ConvChoice {
+    ConvShape shape;
+    ConvPass pass;
+    int place; /* among the candidates that conv_kernels_list() gives */
+    int64_t engine;
+    ConvChoice *next;
+};
+
+const ConvChoice *conv_choice_find(Device *device, const ConvShape *shape, ConvPass pass); /* NULL: none */
+void conv_choice_add(Device *device, const ConvShape *shape, ConvPass pass, int place, int64_t engine);
+void conv_choices_release(CudaContext *context);
+
+bool conv_same_shape(const ConvShape *a, const ConvShape *b);
 Tensor conv_tensor_x(const ConvShape *shape);
 Tensor conv_tensor_y(const ConvShape *shape);
 int64_t conv_weight_count(const ConvShape *shape);

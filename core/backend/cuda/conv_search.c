@@ -28,7 +28,7 @@ int64_t conv_weight_count(const ConvShape *s) {
     return (int64_t)s->c_out * s->kernel_h * s->kernel_w * s->c_in;
 }
 
-static bool same_shape(const ConvShape *a, const ConvShape *b) {
+bool conv_same_shape(const ConvShape *a, const ConvShape *b) {
     return a->n == b->n && a->h == b->h && a->w == b->w && a->c_in == b->c_in && a->c_out == b->c_out &&
            a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride &&
            a->pad_h == b->pad_h && a->pad_w == b->pad_w && a->dtype == b->dtype;
@@ -90,9 +90,8 @@ static float kernel_time(Device *device, const Bench *b, const ConvKernel *kerne
     return shortest;
 }
 
-static ConvKernel kernel_search(Device *device, const ConvShape *shape, ConvPass pass) {
-    ConvKernel kernels[CANDIDATES];
-    const int count = conv_kernels_list(device, shape, pass, kernels, CANDIDATES);
+/* The place of the fastest. */
+static int kernel_search(Device *device, const ConvShape *shape, const ConvKernel *kernels, int count) {
     Bench bench = bench_open(device, shape, kernels, count);
     int best = -1;
     float best_time = INFINITY;
@@ -102,21 +101,37 @@ static ConvKernel kernel_search(Device *device, const ConvShape *shape, ConvPass
         if (time < best_time) best = i, best_time = time;
     }
     bench_close(device, &bench);
-    CHECK(best >= 0,
-          "cuDNN has no deterministic plan for the %dx%d convolution of %d to %d channels, pass %d",
-          shape->kernel_h, shape->kernel_w, shape->c_in, shape->c_out, pass);
+    return best;
+}
+
+/* The one that was chosen before, or else the fastest. */
+static ConvKernel kernel_choose(Device *device, const ConvShape *shape, ConvPass pass) {
+    ConvKernel kernels[CANDIDATES];
+    const int count = conv_kernels_list(device, shape, pass, kernels, CANDIDATES);
+    const ConvChoice *choice = conv_choice_find(device, shape, pass);
+    int chosen = -1;
+    if (choice && choice->place >= 0 && choice->place < count &&
+        kernels[choice->place].engine == choice->engine)
+        chosen = choice->place;
+    if (chosen < 0) {
+        chosen = kernel_search(device, shape, kernels, count);
+        CHECK(chosen >= 0,
+              "cuDNN has no deterministic plan for the %dx%d convolution of %d to %d channels, pass %d",
+              shape->kernel_h, shape->kernel_w, shape->c_in, shape->c_out, pass);
+        conv_choice_add(device, shape, pass, chosen, kernels[chosen].engine);
+    }
     for (int i = 0; i < count; i++)
-        if (i != best) conv_kernel_release(&kernels[i]);
-    return kernels[best];
+        if (i != chosen) conv_kernel_release(&kernels[i]);
+    return kernels[chosen];
 }
 
 const ConvKernel *conv_kernel_find(Device *device, const ConvShape *shape, ConvPass pass) {
     CudaContext *context = cuda_context(device);
     for (ConvFound *found = context->convolutions; found; found = found->next)
-        if (found->pass == pass && same_shape(&found->shape, shape)) return &found->kernel;
+        if (found->pass == pass && conv_same_shape(&found->shape, shape)) return &found->kernel;
     ConvFound *found = malloc(sizeof *found);
     CHECK(found, "out of memory");
-    *found = (ConvFound){*shape, pass, kernel_search(device, shape, pass), context->convolutions};
+    *found = (ConvFound){*shape, pass, kernel_choose(device, shape, pass), context->convolutions};
     context->convolutions = found;
     return &found->kernel;
 }
@@ -128,4 +143,5 @@ void cuda_convolutions_release(CudaContext *context) {
         conv_kernel_release(&found->kernel);
         free(found);
     }
+    conv_choices_release(context);
 }

@@ -29,6 +29,7 @@ extern "C" {
 #include "backend/backend.h"
 
 typedef struct ConvFound ConvFound;
+typedef struct ConvChoice ConvChoice;
 
 /* device->context */
 typedef struct CudaContext {
@@ -39,6 +40,8 @@ typedef struct CudaContext {
     void *blas_workspace;
     float *scratch; /* SCRATCH_FLOATS, for the duration of one op */
     ConvFound *convolutions;
+    ConvChoice *choices;
+    char choice_path[1024]; /* "": kept in memory only */
 } CudaContext;
 
 enum { SCRATCH_FLOATS = 1 << 22, BLAS_WORKSPACE = 32 << 20 };
@@ -77,6 +80,9 @@ void cuda_accumulate(Device *, const Tensor *x, float *out, float scale, bool ac
 
 /* The convolutions' plans, which the context owns (conv_search.c). */
 void cuda_convolutions_release(CudaContext *);
+
+/* Device.remember */
+void cuda_remember(Device *, const char *path);
 
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 

@@ -170,6 +170,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .copy = memory_copy,
                   .fill = memory_fill,
                   .synchronise = device_synchronise,
+                  .remember = cuda_remember,
                   .close = context_close};
     memcpy(d->name, name, sizeof d->name);
     *device = d;
