@@ -14,6 +14,7 @@ known() {
     line=${line// ID/ $id}
     read -ra words <<<"$line"
     [[ ${words[1]} == *.yaml ]] && words+=("${SMOKE[@]}")
+    [[ $line == *cifar10-jpeg ]] && words+=("evaluation.metrics=[]") # a distance needs more pictures than are made here
     case $line in
     "make test") return 0 ;; # this is it
     "make bench") words=(env ROUNDS=1 SECONDS_A_TURN=0.1 PYTHON=false scripts/bench "${SMALL[@]}") ;;
