@@ -130,8 +130,9 @@ static void profile_print(const char *kind, const char *where, const ProfileLine
                           int repeats, FILE *out) {
     if (!line->calls) return;
     const double s = line->seconds;
-    fprintf(out, "%-11s %-28s %5d %9.3f %5.1f%% %8.1f %8.1f\n", kind, where, line->calls, s / repeats * 1e3,
-            100 * s / total, line->bytes * repeats / s * 1e-9, line->flops * repeats / s * 1e-9);
+    fprintf(out, "%-11s %-28s %5d %9.3f %5.1f%% %9.2f %8.1f %9.4f %8.1f\n", kind, where, line->calls,
+            s / repeats * 1e3, 100 * s / total, line->bytes * 1e-6, line->bytes * repeats / s * 1e-9,
+            line->flops * 1e-9, line->flops * repeats / s * 1e-9);
 }
 
 static void profile_add(ProfileLine *line, double seconds, double flops, double bytes, int repeat) {
@@ -183,8 +184,8 @@ void graph_profile(Graph *graph, const GraphRun *run, float *gradients, int repe
     for (int repeat = 0; repeat < repeats; repeat++)
         profile_pass(graph, run, gradients, repeat, kinds, nodes);
     for (int i = 0; i <= 2 * NODE_KINDS; i++) total += kinds[i].seconds;
-    fprintf(out, "%-11s %-28s %5s %9s %6s %8s %8s\n", "op", "where", "calls", "ms", "share", "GB/s",
-            "GFLOP/s");
+    fprintf(out, "%-11s %-28s %5s %9s %6s %9s %8s %9s %8s\n", "op", "where", "calls", "ms", "share", "MB",
+            "GB/s", "GFLOP", "GFLOP/s");
     for (int i = 0; i < NODE_KINDS; i++) {
         profile_print(node_traits[i].name, "all, forward", &kinds[i], total, repeats, out);
         profile_print(node_traits[i].name, "all, backward", &kinds[NODE_KINDS + i], total, repeats, out);
