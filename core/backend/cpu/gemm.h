@@ -7,8 +7,8 @@
  * their speed.
  *
  * A tile of C is held in registers (12 x 32 floats with AVX-512, 6 x 16 with AVX2) while the kernel walks
- * along the depth. The sum over the depth runs in order, so a row's result depends neither on threads nor on
- * its neighbours.
+ * along the depth, some of it at a time so that long sums round less. The sum over the depth runs in an order
+ * that the depth alone decides, so a row's result depends neither on threads nor on its neighbours.
  */
 #ifndef ICT_BACKEND_CPU_GEMM_H
 #define ICT_BACKEND_CPU_GEMM_H
