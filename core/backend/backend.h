@@ -1,15 +1,18 @@
-/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and the arguments of every
- * op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a device works.
+/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and the
+ * arguments of every op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a
+ * device works.
  *
  * Conventions
  *  - Tensors are NHWC and own nothing. Matrices are tensors with h = w = 1 or with rows = n*h*w.
- *  - Ops neither allocate nor synchronise. What an op needs (a library's plan, scratch memory) is made by its `prepare`
- *    once per graph node; the graph owns the scratch memory and passes it as `workspace`.
- *  - What is absent (bias, residual, second source, mask) is NULL or a tensor whose data is NULL: never another entry.
+ *  - Ops neither allocate nor synchronise. What an op needs (a library's plan, scratch memory) is made by its
+ * `prepare` once per graph node; the graph owns the scratch memory and passes it as `workspace`.
+ *  - What is absent (bias, residual, second source, mask) is NULL or a tensor whose data is NULL: never
+ * another entry.
  *  - Every op is deterministic: same device kind, same thread count, same plan, same bits.
- *  - Gradients: backward ops compute  out = gradient * dy_scale (+ add_scale * add);  `add` may be `out` itself, which is
- *    how gradients accumulate.
- *  - Per-step numbers (rates, decays, N) are read through pointers into device memory, so that a captured step stays valid.
+ *  - Gradients: backward ops compute  out = gradient * dy_scale (+ add_scale * add);  `add` may be `out`
+ * itself, which is how gradients accumulate.
+ *  - Per-step numbers (rates, decays, N) are read through pointers into device memory, so that a captured
+ * step stays valid.
  */
 #ifndef ICT_BACKEND_BACKEND_H
 #define ICT_BACKEND_BACKEND_H
@@ -28,26 +31,35 @@ typedef struct Tensor {
     int n, h, w, c;
 } Tensor;
 
-static inline size_t dtype_size(DType dtype)
-{
+static inline size_t dtype_size(DType dtype) {
     return dtype == DTYPE_U8 ? 1 : dtype == DTYPE_F16 || dtype == DTYPE_BF16 ? 2 : 4;
 }
-static inline int64_t tensor_rows(const Tensor *t) { return (int64_t)t->n * t->h * t->w; }
-static inline int64_t tensor_count(const Tensor *t) { return tensor_rows(t) * t->c; }
-static inline size_t tensor_bytes(const Tensor *t) { return (size_t)tensor_count(t) * dtype_size(t->dtype); }
+static inline int64_t tensor_rows(const Tensor *t) {
+    return (int64_t)t->n * t->h * t->w;
+}
+static inline int64_t tensor_count(const Tensor *t) {
+    return tensor_rows(t) * t->c;
+}
+static inline size_t tensor_bytes(const Tensor *t) {
+    return (size_t)tensor_count(t) * dtype_size(t->dtype);
+}
 
-/* ------------------------------------------------------------------------------- what a training step reads */
+/* ------------------------------------------------------------------------------- what a training step reads
+ */
 
-/* One noise level with everything the network and the loss derive from it (computed on the host, in core/ct). */
+/* One noise level with everything the network and the loss derive from it (computed on the host, in core/ct).
+ */
 typedef struct Level {
     float sigma, c_in, c_skip, c_out, c_noise;
-    float weight;   /* lambda of the pair (student at this level, teacher one below), loss normalisation included */
+    float weight; /* lambda of the pair (student at this level, teacher one below), loss normalisation
+                     included */
     float reserved[2];
 } Level;
 enum { LEVEL_FIELDS = 8 };
 
-/* The N levels of the current discretisation, ascending. `threshold[i]` is the cumulative law of the pair index i as a
- * 32-bit integer: a draw u selects the first i with u <= threshold[i]; integers agree on every device. */
+/* The N levels of the current discretisation, ascending. `threshold[i]` is the cumulative law of the pair
+ * index i as a 32-bit integer: a draw u selects the first i with u <= threshold[i]; integers agree on every
+ * device. */
 typedef struct LevelTable {
     int32_t levels; /* N: there are N - 1 pairs */
     Level *level;
@@ -56,8 +68,9 @@ typedef struct LevelTable {
 
 enum { MAX_EMAS = 4 };
 
-/* Everything that changes from step to step, computed on the host in double and uploaded some steps ahead. Decays stay
- * in double because the passes need 1 - decay: of a decay rounded to float that would keep only three or four digits. */
+/* Everything that changes from step to step, computed on the host in double and uploaded some steps ahead.
+ * Decays stay in double because the passes need 1 - decay: of a decay rounded to float that would keep only
+ * three or four digits. */
 typedef struct StepRow {
     uint32_t step;
     float learning_rate, epsilon, weight_decay;
@@ -68,8 +81,8 @@ typedef struct StepRow {
     double ema_decay[MAX_EMAS];
 } StepRow;
 
-/* Who draws: with stream and element this determines every random number of a step. The first sample's place in the
- * global batch makes draws independent of the micro-batch size. */
+/* Who draws: with stream and element this determines every random number of a step. The first sample's place
+ * in the global batch makes draws independent of the micro-batch size. */
 typedef struct DrawKey {
     uint64_t seed;
     const StepRow *row; /* device memory: row->step is the step */
@@ -85,8 +98,12 @@ typedef struct ConvShape {
     int n, h, w, c_in, c_out, kernel_h, kernel_w, stride, pad_h, pad_w;
     DType dtype;
 } ConvShape;
-static inline int conv_out_h(const ConvShape *s) { return (s->h + 2 * s->pad_h - s->kernel_h) / s->stride + 1; }
-static inline int conv_out_w(const ConvShape *s) { return (s->w + 2 * s->pad_w - s->kernel_w) / s->stride + 1; }
+static inline int conv_out_h(const ConvShape *s) {
+    return (s->h + 2 * s->pad_h - s->kernel_h) / s->stride + 1;
+}
+static inline int conv_out_w(const ConvShape *s) {
+    return (s->w + 2 * s->pad_w - s->kernel_w) / s->stride + 1;
+}
 
 typedef enum ConvPass { CONV_FORWARD, CONV_BACKWARD_DATA, CONV_BACKWARD_WEIGHT } ConvPass;
 
@@ -124,8 +141,8 @@ typedef struct ConvBackwardWeight {
     void *workspace;
 } ConvBackwardWeight;
 
-/* y[rows, out] = scale * (x0 W0^T + x1 W1^T + bias + residual), W = [W0 | W1] row-major [out, c0 + c1]: the 1x1
- * convolution, over a concatenation that is never made when there is a second source. */
+/* y[rows, out] = scale * (x0 W0^T + x1 W1^T + bias + residual), W = [W0 | W1] row-major [out, c0 + c1]: the
+ * 1x1 convolution, over a concatenation that is never made when there is a second source. */
 typedef struct LinearForward {
     Tensor x[2], y, residual;
     const void *weight;
@@ -148,8 +165,8 @@ typedef struct LinearBackwardWeight {
     bool accumulate;
 } LinearBackwardWeight;
 
-/* Dropout with a mask that is a pure function of (draw, layer, sample, element): student and teacher share it because
- * they ask for the same numbers. rate 0: none. Kept values are divided by (1 - rate). */
+/* Dropout with a mask that is a pure function of (draw, layer, sample, element): student and teacher share it
+ * because they ask for the same numbers. rate 0: none. Kept values are divided by (1 - rate). */
 typedef struct Dropout {
     float rate;
     uint32_t layer; /* stream = STREAM_DROPOUT + layer */
@@ -157,8 +174,9 @@ typedef struct Dropout {
 } Dropout;
 
 /* y = dropout(act(group_norm(concat(x0, x1) + bias) * (1 + scale) + shift)).
- * `bias` is per sample and channel [n,1,1,c], added before the statistics; `scale_shift` is [n,1,1,2c] (scale, then
- * shift). Variance is exact, two-pass, in fp32. `statistics` receives mean and 1/std, [n, groups, 2]. */
+ * `bias` is per sample and channel [n,1,1,c], added before the statistics; `scale_shift` is [n,1,1,2c]
+ * (scale, then shift). Variance is exact, two-pass, in fp32. `statistics` receives mean and 1/std, [n,
+ * groups, 2]. */
 typedef struct NormForward {
     Tensor x[2], y, bias, scale_shift;
     const float *gamma, *beta;
@@ -169,8 +187,8 @@ typedef struct NormForward {
     float *statistics;
 } NormForward;
 
-/* Recomputes what it needs from x and the statistics. dgamma and dbeta accumulate when asked; the per-sample gradients
- * (dbias, dscale_shift) are written. Workspace: norm_backward_workspace() bytes. */
+/* Recomputes what it needs from x and the statistics. dgamma and dbeta accumulate when asked; the per-sample
+ * gradients (dbias, dscale_shift) are written. Workspace: norm_backward_workspace() bytes. */
 typedef struct NormBackward {
     NormForward forward; /* as it was; y may be absent */
     Tensor dy, dx[2], add[2], dbias, dscale_shift;
@@ -180,9 +198,10 @@ typedef struct NormBackward {
     void *workspace;
 } NormBackward;
 
-/* Separable FIR resampling by 2 with the normalised filter `taps` (EDM's order and padding): `up` multiplies the image
- * size by two and carries gain 4, otherwise it is halved. `adjoint` runs the transposed operator (dy -> dx).
- * `pad` is the zero padding of the corresponding convolution. y = scale * op(x) + add_scale * add. */
+/* Separable FIR resampling by 2 with the normalised filter `taps` (EDM's order and padding): `up` multiplies
+ * the image size by two and carries gain 4, otherwise it is halved. `adjoint` runs the transposed operator
+ * (dy -> dx). `pad` is the zero padding of the corresponding convolution. y = scale * op(x) + add_scale *
+ * add. */
 typedef struct Resample {
     Tensor x, y, add;
     int tap_count;
@@ -192,7 +211,8 @@ typedef struct Resample {
     float scale, add_scale;
 } Resample;
 
-/* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v. */
+/* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v.
+ */
 typedef struct AttentionForward {
     Tensor qkv, y;
     int heads;
@@ -240,9 +260,9 @@ typedef struct PoolBackward {
 
 typedef enum EmbeddingKind { EMBED_FOURIER, EMBED_POSITIONAL } EmbeddingKind;
 
-/* Noise embedding of c_noise * noise_scale, [n,1,1,channels] in fp32, in the order of EDM's SongUNet after its swap:
- * sines first, then cosines; DhariwalUNet does not swap (`cosine_first`). Fourier: angle = 2 pi f c with frequencies
- * `frequency` [channels/2]; positional: angle = f c. */
+/* Noise embedding of c_noise * noise_scale, [n,1,1,channels] in fp32, in the order of EDM's SongUNet after
+ * its swap: sines first, then cosines; DhariwalUNet does not swap (`cosine_first`). Fourier: angle = 2 pi f c
+ * with frequencies `frequency` [channels/2]; positional: angle = f c. */
 typedef struct NoiseEmbed {
     Tensor level; /* n x LEVEL_FIELDS, Level per sample */
     const float *frequency;
@@ -252,20 +272,21 @@ typedef struct NoiseEmbed {
     Tensor y;
 } NoiseEmbed;
 
-/* x0 = images of the step in [-1, 1], flipped at random when asked. The image at place b of the global batch is
- * order(step * batch + b) of the epoch's permutation (base/philox and backend/order.h). */
+/* x0 = images of the step in [-1, 1], flipped at random when asked. The image at place b of the global batch
+ * is order(step * batch + b) of the epoch's permutation (base/philox and backend/order.h). */
 typedef struct BatchGather {
-    const uint8_t *images;  /* count x h x w x c */
-    const int32_t *labels;  /* NULL without labels */
-    uint32_t count, batch;  /* images in the set; size of the global batch */
+    const uint8_t *images; /* count x h x w x c */
+    const int32_t *labels; /* NULL without labels */
+    uint32_t count, batch; /* images in the set; size of the global batch */
     bool flip;
     DrawKey draw;
-    Tensor y;               /* n x h x w x c, fp32 */
-    int32_t *label;         /* n, or NULL */
-    Tensor one_hot;         /* n x classes fp32, the network's label input (1 at the label, else 0), or absent */
+    Tensor y;       /* n x h x w x c, fp32 */
+    int32_t *label; /* n, or NULL */
+    Tensor one_hot; /* n x classes fp32, the network's label input (1 at the label, else 0), or absent */
 } BatchGather;
 
-/* Draws the pair index of every sample and gathers both levels: teacher = level[i], student = level[i + 1]. */
+/* Draws the pair index of every sample and gathers both levels: teacher = level[i], student = level[i + 1].
+ */
 typedef struct LevelDraw {
     const LevelTable *table;
     DrawKey draw;
@@ -290,13 +311,13 @@ typedef struct Precondition {
 
 typedef enum Distance { DISTANCE_PSEUDO_HUBER, DISTANCE_L2, DISTANCE_L1 } Distance;
 
-/* Per sample: distance of the two outputs, loss = weight * distance, and the gradient of (1/batch) sum(loss) with respect
- * to the network's output F of the student: c_out * weight / batch * d distance. Pseudo-Huber acts on the norm of the
- * whole image; squared l2 and l1 are means over its elements. */
+/* Per sample: distance of the two outputs, loss = weight * distance, and the gradient of (1/batch) sum(loss)
+ * with respect to the network's output F of the student: c_out * weight / batch * d distance. Pseudo-Huber
+ * acts on the norm of the whole image; squared l2 and l1 are means over its elements. */
 typedef struct ConsistencyLoss {
     Distance distance;
     float huber_c;
-    uint32_t batch;      /* global batch */
+    uint32_t batch;       /* global batch */
     float gradient_scale; /* loss scale of fp16 training, 1 otherwise */
     Tensor f_student, f_teacher, dnetwork;
     const Level *student;
@@ -319,23 +340,25 @@ typedef struct UpdateReport {
     uint64_t non_finite;
 } UpdateReport;
 
-/* RAdam (Adam when row->adaptive is never 0), teacher EMA and sampling EMAs in one pass over flat parameter arrays. */
+/* RAdam (Adam when row->adaptive is never 0), teacher EMA and sampling EMAs in one pass over flat parameter
+ * arrays. */
 typedef struct OptimizerStep {
     size_t count;
     const StepRow *row;
     const float *gradient;
     float gradient_scale; /* multiplies the gradient: 1 / loss scale */
     float *weight, *momentum, *variance;
-    void *weight_cast;    /* copy in the network's dtype, NULL when that is fp32 */
+    void *weight_cast; /* copy in the network's dtype, NULL when that is fp32 */
     DType cast_dtype;
-    float *teacher;       /* NULL without a teacher EMA */
+    float *teacher; /* NULL without a teacher EMA */
     float *ema[MAX_EMAS];
     int emas;
     UpdateReport *report; /* device memory */
     void *workspace;      /* optimizer_workspace() bytes */
 } OptimizerStep;
 
-/* ---------------------------------------------------------------------------------------------- the device */
+/* ---------------------------------------------------------------------------------------------- the device
+ */
 
 typedef struct Device Device;
 
@@ -376,18 +399,19 @@ typedef enum CopyKind { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE } CopyKind;
 
 struct Device {
     const Ops *ops;
-    char kind[16];     /* "cpu", "cuda" */
-    char name[128];    /* the processor's or card's own name */
-    int threads;       /* CPU threads in use */
-    void *context;     /* the backend's own */
+    char kind[16];  /* "cpu", "cuda" */
+    char name[128]; /* the processor's or card's own name */
+    int threads;    /* CPU threads in use */
+    void *context;  /* the backend's own */
 
-    void *(*allocate)(Device *, size_t bytes); /* aligned to 256 bytes; dies when memory is out, saying how much */
+    void *(*allocate)(Device *,
+                      size_t bytes); /* aligned to 256 bytes; dies when memory is out, saying how much */
     void (*release)(Device *, void *memory);
     void (*copy)(Device *, void *to, const void *from, size_t bytes, CopyKind);
     void (*fill)(Device *, void *memory, int byte, size_t bytes);
     void (*synchronise)(Device *);
-    /* What is chosen by timing is read from this text file where it stands there, and appended where it is new, so that a
-     * resumed run computes with the kernels it began with. NULL: nothing is timed. */
+    /* What is chosen by timing is read from this text file where it stands there, and appended where it is
+     * new, so that a resumed run computes with the kernels it began with. NULL: nothing is timed. */
     void (*remember)(Device *, const char *path);
     void (*close)(Device *);
 };
