@@ -116,7 +116,7 @@ SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*
 OBJECTS  := $(SOURCES:%=$B/%.o)
 UNIT     := $(sort $(wildcard tests/*/test_*.c))
 PROGRAMS := $(UNIT:%.c=$B/%)
-FEATURES := $(if $(filter 1,$(ONEDNN)),✓ oneDNN,✗ oneDNN: portable convolutions, several times slower → install libdnnl-dev, do not set ONEDNN=0)
+FEATURES := $(if $(filter 1,$(ONEDNN)),✓ oneDNN,✗ oneDNN: portable convolutions, slower in narrow layers → install libdnnl-dev, do not set ONEDNN=0)
 FEATURES_CUDA := $(if $(filter 1,$(CUDA)),✓ CUDA ($(CUDA_HOME)),✗ CUDA: this build runs on the CPU → CUDA=1 on a machine with the CUDA toolkit)
 
 .PHONY: build lib programs test lint bench ablations tables figures clean help FORCE

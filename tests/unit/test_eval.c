@@ -12,6 +12,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "tests/unit/scratch.h"
+
 enum { D = 6, ROWS = 600 };
 
 /* rows = scale * z * diag(1 .. D) + shift, the same z for every call; `rank` < D leaves the rest constant. */
@@ -96,16 +98,14 @@ static void test_too_few_samples_are_refused(void **state) {
 typedef struct Bench {
     Device *device;
     Dataset data;
-    char folder[64];
 } Bench;
 
 static int bench_open(void **state) {
     static Bench bench;
     Error error;
     const DataConfig config = {.name = "shapes", .resolution = 16, .count = 3000, .seed = 1};
-    strcpy(bench.folder, "/tmp/ict-test-XXXXXX");
-    if (!mkdtemp(bench.folder) || !device_open("cpu", 0, &bench.device, &error) ||
-        !dataset_open(&config, bench.folder, &bench.data, &error))
+    if (scratch_make(state) || !device_open("cpu", 0, &bench.device, &error) ||
+        !dataset_open(&config, scratch_folder, &bench.data, &error))
         return -1;
     *state = &bench;
     return 0;
@@ -115,7 +115,7 @@ static int bench_close(void **state) {
     Bench *bench = *state;
     dataset_close(&bench->data);
     device_close(bench->device);
-    return folder_remove(bench->folder, NULL) ? 0 : -1;
+    return scratch_remove(state);
 }
 
 static double evaluation_value(const Evaluation *list, int count, const char *metric) {
@@ -130,7 +130,7 @@ static void test_distances_order_known_damage(void **state) {
     Error error;
     Evaluation list[MAX_EVALUATIONS];
     const EvaluationConfig config = {.metrics = {"fd-random"}, .metric_count = 1};
-    Evaluator *e = evaluator_open(&config, &bench->data, bench->device, bench->folder, &error);
+    Evaluator *e = evaluator_open(&config, &bench->data, bench->device, scratch_folder, &error);
     if (!e) fail_msg("%s", error.text);
     const int count = evaluator_reference(e, 1500, list, &error);
     const double floor = evaluation_value(list, count, "fd-random-floor");
@@ -160,13 +160,13 @@ static void test_classifier_learns_and_is_cached(void **state) {
     Error error;
     Evaluation first[MAX_EVALUATIONS], again[MAX_EVALUATIONS];
     const EvaluationConfig config = {.metrics = {"classifier"}, .metric_count = 1};
-    Evaluator *e = evaluator_open(&config, &bench->data, bench->device, bench->folder, &error);
+    Evaluator *e = evaluator_open(&config, &bench->data, bench->device, scratch_folder, &error);
     if (!e) fail_msg("%s", error.text);
     const int count = evaluator_reference(e, 1000, first, &error);
     assert_int_equal(count, 12);
     assert_true(evaluation_value(first, count, "classifier-accuracy") > 0.7);
     evaluator_close(e);
-    e = evaluator_open(&config, &bench->data, bench->device, bench->folder, &error);
+    e = evaluator_open(&config, &bench->data, bench->device, scratch_folder, &error);
     if (!e) fail_msg("%s", error.text);
     assert_int_equal(evaluator_reference(e, 1000, again, &error), count);
     for (int i = 0; i < count; i++) assert_true(first[i].value == again[i].value);

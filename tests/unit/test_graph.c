@@ -10,6 +10,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "tests/unit/toy.h"
+
 static const ModelConfig ncsnpp = {
     .architecture = ARCHITECTURE_SONG,
     .channels = 128,
@@ -127,24 +129,8 @@ typedef struct Small {
 } Small;
 
 static Small small_open(void) {
-    static const ModelConfig config = {
-        .architecture = ARCHITECTURE_SONG,
-        .channels = 8,
-        .multipliers = {1, 2},
-        .levels = 2,
-        .blocks = 1,
-        .attention = {8},
-        .attentions = 1,
-        .embedding = EMBED_FOURIER,
-        .fourier_scale = 0.02f,
-        .noise_scale = 1,
-        .noise_multiplier = 2,
-        .embedding_multiplier = 4,
-        .encoder = ENCODER_RESIDUAL,
-        .filter = {1, 3, 3, 1},
-        .filter_taps = 4,
-        .dropout = 0.3f,
-    };
+    ModelConfig config = toy_model();
+    config.attention[0] = 8;
     Small s = {.device = open_cpu(), .graph = graph_create(), .count = 3 * 16 * 16 * 3};
     s.net = unet_record(&config, &s.params, s.graph, 3, 16, 3, DTYPE_F32);
     graph_prepare(s.graph, s.device, true);
