@@ -42,6 +42,9 @@ bool transaction_end(Store *, bool ok, Error *);
 /* The name of a network file system by its number in statfs(2); NULL for local ones. */
 const char *network_file_system(unsigned long magic);
 
+/* Gives the connection the paper's quantities as SQL functions (store_functions.c). */
+bool functions_register(Store *, Error *);
+
 /* Tables, and steps from older layouts (store_schema.c). */
 bool schema_migrate(Store *, Error *);
 int schema_version(void);
