@@ -25,6 +25,13 @@
 
 typedef enum DType { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_U8, DTYPE_I32 } DType;
 
+/* What a network computes in. tf32: fp32 tensors whose products round their factors to TF32's 11 bits; bf16
+ * and fp16: activations and products, while weights, noise levels and loss stay in fp32. */
+typedef enum Precision { PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16 } Precision;
+static inline DType precision_dtype(Precision precision) {
+    return precision == PRECISION_BF16 ? DTYPE_BF16 : precision == PRECISION_FP16 ? DTYPE_F16 : DTYPE_F32;
+}
+
 typedef struct Tensor {
     void *data;
     DType dtype;
@@ -397,12 +404,17 @@ typedef struct Ops {
 
 typedef enum CopyKind { COPY_TO_DEVICE, COPY_TO_HOST, COPY_ON_DEVICE } CopyKind;
 
+/* Enqueued work that was recorded once, to be replayed without the cost of enqueueing it. */
+typedef struct Capture Capture;
+
 struct Device {
     const Ops *ops;
     char kind[16];  /* "cpu", "cuda" */
     char name[128]; /* the processor's or card's own name */
     int threads;    /* CPU threads in use */
     void *context;  /* the backend's own */
+    bool tf32;      /* products of fp32 tensors may round their factors to TF32: set by the graph before each
+                       node is prepared and before it runs */
 
     void *(*allocate)(Device *,
                       size_t bytes); /* aligned to 256 bytes; dies when memory is out, saying how much */
@@ -410,6 +422,21 @@ struct Device {
     void (*copy)(Device *, void *to, const void *from, size_t bytes, CopyKind);
     void (*fill)(Device *, void *memory, int byte, size_t bytes);
     void (*synchronise)(Device *);
+    /* Memory of the host from which copies to the device return at once, so that it must stay as it is until
+     * the next synchronise(). */
+    void *(*host_allocate)(Device *, size_t bytes);
+    void (*host_release)(Device *, void *memory);
+    size_t (*memory_available)(Device *); /* bytes that allocate() can still give; NULL: not known */
+    /* What is enqueued between begin and end is recorded instead of run: its pointers and numbers are fixed
+     * from then on, and what it reads through the pointers is not. The work must have run once before. NULL
+     * where ops run when they are called. */
+    void (*capture_begin)(Device *);
+    Capture *(*capture_end)(Device *);
+    void (*capture_replay)(Device *, Capture *);
+    void (*capture_release)(Device *, Capture *);
+    /* Names what is enqueued next in a profiler's time line; NULL ends the name. NULL where nobody profiles.
+     */
+    void (*range)(Device *, const char *name);
     /* What is chosen by timing is read from this text file where it stands there, and appended where it is
      * new, so that a resumed run computes with the kernels it began with. NULL: nothing is timed. */
     void (*remember)(Device *, const char *path);

@@ -39,6 +39,10 @@ void graph_output(Graph *, Value);
 /* The following nodes' label in dumps and per-op tables ("enc.16x16_block0"). */
 void graph_scope(Graph *, const char *name);
 
+/* Whether the following nodes' products of fp32 tensors may round their factors to TF32 (at first they may
+ * not). */
+void graph_allow_tf32(Graph *, bool allowed);
+
 typedef struct ConvNode {
     int c_out, kernel_h, kernel_w, stride, pad_h, pad_w;
     ParamOffset weight, bias;
@@ -71,6 +75,7 @@ Value graph_attention(Graph *, Value qkv, int heads);
 Value graph_act(Graph *, Value x, Activation);
 Value graph_add(Graph *, Value a, Value b, float a_scale, float b_scale);    /* b may be NO_VALUE */
 Value graph_pool(Graph *, Value x, PoolKind, int size, int stride, int pad); /* size 0: whole image */
+Value graph_cast(Graph *, Value x, DType dtype); /* x itself when it has that type; no other consumer of x */
 Value graph_noise_embed(Graph *, Value level, ParamOffset frequency, int channels,
                         NoiseEmbed embed); /* kind, order, scale */
 

@@ -14,6 +14,7 @@ typedef enum NodeKind {
     NODE_ADD,
     NODE_POOL,
     NODE_EMBED,
+    NODE_CAST,
     NODE_KINDS
 } NodeKind;
 
@@ -52,6 +53,7 @@ typedef struct Node {
     ParamOffset frequency;  /* NODE_EMBED */
     uint32_t dropout_layer; /* NODE_NORM */
     OpPlan *plan[3];        /* NODE_CONV: one per ConvPass */
+    bool tf32;              /* Device.tf32 while it is prepared and run */
 } Node;
 
 typedef struct ValueInfo {
@@ -103,6 +105,7 @@ struct Graph {
     int value_count, value_capacity;
     Value output;
     char scope[64];
+    bool tf32;
     uint32_t dropout_layers;
 
     Device *device; /* NULL until prepared */

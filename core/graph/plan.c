@@ -302,6 +302,7 @@ static void prepare_convolutions(Graph *graph, bool train) {
         const ConvNode *c = &node->conv;
         const ConvShape shape = {x.n,         x.h,       x.w,      x.c,      c->c_out, c->kernel_h,
                                  c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype};
+        graph->device->tf32 = node->tf32;
         for (ConvPass pass = CONV_FORWARD; pass <= (train ? CONV_BACKWARD_WEIGHT : CONV_FORWARD); pass++)
             node->plan[pass] = graph->device->ops->conv_prepare(graph->device, &shape, pass);
     }

@@ -22,6 +22,7 @@ const NodeTraits node_traits[NODE_KINDS] = {
     [NODE_ADD] = {"add", {FLOW_IDENTITY, FLOW_IDENTITY}, {false}, false},
     [NODE_POOL] = {"pool", {FLOW_ADDING}, {true}, true},
     [NODE_EMBED] = {"embed", {FLOW_NONE}, {false}, false},
+    [NODE_CAST] = {"cast", {FLOW_WRITING}, {false}, false},
 };
 
 void *grow_list(void *items, int count, int *capacity, size_t item_size) {
@@ -41,6 +42,10 @@ Graph *graph_create(void) {
 
 void graph_scope(Graph *graph, const char *name) {
     snprintf(graph->scope, sizeof graph->scope, "%s", name);
+}
+
+void graph_allow_tf32(Graph *graph, bool allowed) {
+    graph->tf32 = allowed;
 }
 
 static Value value_add(Graph *graph, Tensor shape, int producer, bool needs_gradient) {
@@ -78,6 +83,7 @@ static Value node_add(Graph *graph, Node node, Tensor shape, bool has_parameters
     for (int i = 0; i < MAX_INPUTS; i++)
         if (node.in[i] != NO_VALUE) needs_gradient |= graph->values[node.in[i]].needs_gradient;
     memcpy(node.scope, graph->scope, sizeof node.scope);
+    node.tf32 = graph->tf32;
     node.out = value_add(graph, shape, graph->node_count, needs_gradient);
     graph->nodes = grow_list(graph->nodes, graph->node_count, &graph->node_capacity, sizeof *graph->nodes);
     graph->nodes[graph->node_count++] = node;
@@ -165,6 +171,14 @@ Value graph_pool(Graph *graph, Value x, PoolKind kind, int size, int stride, int
     const Node node = {.kind = NODE_POOL,
                        .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
                        .pool = {.kind = kind, .size = size, .stride = stride, .pad = pad}};
+    return node_add(graph, node, out, false);
+}
+
+Value graph_cast(Graph *graph, Value x, DType dtype) {
+    Tensor out = shape_of(graph, x);
+    if (out.dtype == dtype) return x;
+    out.dtype = dtype;
+    const Node node = {.kind = NODE_CAST, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}};
     return node_add(graph, node, out, false);
 }
 

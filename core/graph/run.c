@@ -105,6 +105,8 @@ static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const
     } else if (node->kind == NODE_ADD) {
         const Tensor b = graph_value(graph, s, node->in[IN_SECOND]);
         device->ops->add_scale(device, &(AddScale){x, b, y, node->add_scale[0], node->add_scale[1]});
+    } else if (node->kind == NODE_CAST) {
+        device->ops->add_scale(device, &(AddScale){.a = x, .y = y, .a_scale = 1});
     } else if (node->kind == NODE_POOL) {
         PoolForward pool = node->pool;
         pool.x = x, pool.y = y;
@@ -116,9 +118,20 @@ static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const
     }
 }
 
+/* Before and after the ops of a node. */
+static void node_enter(Graph *graph, const Node *node) {
+    graph->device->tf32 = node->tf32;
+    if (graph->device->range) graph->device->range(graph->device, node->scope);
+}
+
+static void node_leave(Graph *graph) {
+    if (graph->device->range) graph->device->range(graph->device, NULL);
+}
+
 void node_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRun *run) {
     const int index = graph->values[node->out].producer;
     void *workspace = buffer_data(graph, s, graph->schedules[s].workspace[index]);
+    node_enter(graph, node);
     if (node->kind == NODE_CONV) {
         conv_forward(graph, s, node, run, workspace);
     } else if (node->kind == NODE_LINEAR) {
@@ -129,6 +142,7 @@ void node_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRu
     } else {
         plain_forward(graph, s, node, run, workspace);
     }
+    node_leave(graph);
 }
 
 void graph_forward(Graph *graph, GraphSchedule schedule, const GraphRun *run) {
@@ -249,6 +263,8 @@ static void plain_backward(Graph *graph, const Node *node, const StepTensors *t,
         const Tensor x = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]);
         device->ops->act_backward(device,
                                   &(ActBackward){x, t->dy, dx, add, node->activation, dy_scale, add_scale});
+    } else if (node->kind == NODE_CAST) {
+        device->ops->add_scale(device, &(AddScale){.a = t->dy, .y = dx, .a_scale = dy_scale});
     } else if (node->kind == NODE_POOL) {
         PoolForward pool = node->pool;
         pool.x = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]);
@@ -275,6 +291,7 @@ void step_backward(Graph *graph, const BackwardStep *step, const GraphRun *run, 
     }
     const Node *node = &graph->nodes[step->node];
     const StepTensors tensors = step_tensors(graph, step, node);
+    node_enter(graph, node);
     if (node->kind == NODE_CONV)
         conv_backward(graph, node, &tensors, step->dy.scale, run, gradients, accumulate);
     else if (node->kind == NODE_LINEAR)
@@ -283,6 +300,7 @@ void step_backward(Graph *graph, const BackwardStep *step, const GraphRun *run, 
         norm_backward(graph, node, &tensors, step->dy.scale, run, gradients, accumulate);
     else
         plain_backward(graph, node, &tensors, step->dy.scale);
+    node_leave(graph);
 }
 
 void graph_backward(Graph *graph, const GraphRun *run, float *gradients, bool accumulate) {

@@ -25,8 +25,6 @@
  * ones. */
 enum { NUMERICS_VERSION = 1 };
 
-typedef enum Precision { PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16 } Precision;
-
 typedef struct Config {
     int64_t seed;
     Precision precision;

@@ -131,6 +131,8 @@ bool cpu_open(int threads, Device **device, Error *error) {
                   .copy = memory_copy,
                   .fill = memory_fill,
                   .synchronise = cpu_synchronise,
+                  .host_allocate = memory_allocate,
+                  .host_release = memory_release,
                   .close = cpu_close};
     processor_name(d->name, sizeof d->name);
     *device = d;

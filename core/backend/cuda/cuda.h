@@ -84,6 +84,13 @@ void cuda_convolutions_release(CudaContext *);
 /* Device.remember */
 void cuda_remember(Device *, const char *path);
 
+/* Device.capture_*, Device.range (capture.c) */
+void cuda_capture_begin(Device *);
+Capture *cuda_capture_end(Device *);
+void cuda_capture_replay(Device *, Capture *);
+void cuda_capture_release(Device *, Capture *);
+void cuda_range(Device *, const char *name);
+
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 
 OpPlan *cuda_conv_prepare(Device *, const ConvShape *, ConvPass);

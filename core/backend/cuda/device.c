@@ -81,8 +81,9 @@ static void memory_release(Device *device, void *memory) {
     CUDA_CHECK(cudaFree(memory));
 }
 
-/* Memory of the host is ordinary (pageable): a copy to the device returns when the host's bytes have been
- * taken, a copy to the host when they have arrived. Only copies on the device are asynchronous. */
+/* From ordinary (pageable) memory of the host a copy to the device returns when the host's bytes have been
+ * taken; a copy to the host returns when they have arrived. Copies on the device, and from host_allocate()'s
+ * memory to it, are asynchronous. */
 static void memory_copy(Device *device, void *to, const void *from, size_t bytes, CopyKind kind) {
     static const enum cudaMemcpyKind kinds[] = {[COPY_TO_DEVICE] = cudaMemcpyHostToDevice,
                                                 [COPY_TO_HOST] = cudaMemcpyDeviceToHost,
@@ -93,6 +94,26 @@ static void memory_copy(Device *device, void *to, const void *from, size_t bytes
 
 static void memory_fill(Device *device, void *memory, int byte, size_t bytes) {
     CUDA_CHECK(cudaMemsetAsync(memory, byte, bytes, cuda_stream(device)));
+}
+
+/* Pinned, so that copies from there are asynchronous. */
+static void *host_allocate(Device *device, size_t bytes) {
+    void *memory = NULL;
+    (void)device;
+    CUDA_CHECK(cudaMallocHost(&memory, bytes ? bytes : 1));
+    return memory;
+}
+
+static void host_release(Device *device, void *memory) {
+    (void)device;
+    CUDA_CHECK(cudaFreeHost(memory));
+}
+
+static size_t memory_available(Device *device) {
+    size_t available = 0, total = 0;
+    (void)device;
+    CUDA_CHECK(cudaMemGetInfo(&available, &total));
+    return available;
 }
 
 static void device_synchronise(Device *device) {
@@ -170,6 +191,14 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .copy = memory_copy,
                   .fill = memory_fill,
                   .synchronise = device_synchronise,
+                  .host_allocate = host_allocate,
+                  .host_release = host_release,
+                  .memory_available = memory_available,
+                  .capture_begin = cuda_capture_begin,
+                  .capture_end = cuda_capture_end,
+                  .capture_replay = cuda_capture_replay,
+                  .capture_release = cuda_capture_release,
+                  .range = getenv("ICT_NVTX") ? cuda_range : NULL,
                   .remember = cuda_remember,
                   .close = context_close};
     memcpy(d->name, name, sizeof d->name);
