@@ -39,6 +39,17 @@ NETWORKS = {
     # Dropout on the lower of two resolutions.
     "dropout": Config(resolution=16, channels=8, channel_mult=(1, 1), blocks=1, attention=(), fourier_scale=0.02,
                       embedding_mult=1, dropout=0.3, dropout_max_resolution=8),
+    # EDM's third encoder and second decoder on three levels, the longer filter, two heads, adaptive group norm in SongUNet.
+    "skip": Config(resolution=8, channels=8, channel_mult=(1, 1, 1), blocks=1, attention=(4,), head_channels=4,
+                   embedding="positional", noise_mult=1, embedding_mult=1, encoder="skip", decoder="skip", classes=3,
+                   scale_shift=True),
+    # The residual encoder with the skip decoder and the shorter filter, grey images.
+    "residual-skip": Config(resolution=8, image_channels=1, channels=4, channel_mult=(1, 2), blocks=1, attention=(),
+                            fourier_scale=0.02, embedding_mult=1, decoder="skip", filter=(1, 1)),
+    # ADM with what SongUNet usually has: Fourier embedding, the longer filter; dropout on the lower resolution, labels.
+    "adm-fourier": Config(architecture="adm", resolution=8, channels=8, channel_mult=(1, 1), blocks=2, attention=(4,),
+                          fourier_scale=0.02, embedding_mult=1, encoder="standard", classes=3, dropout=0.2,
+                          dropout_max_resolution=4),
 }
 
 

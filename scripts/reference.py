@@ -33,7 +33,8 @@ class Config:
     noise_scale: float = 1.0
     noise_mult: int = 2
     embedding_mult: int = 4
-    encoder: str = "residual"           # or standard
+    encoder: str = "residual"           # or standard, skip
+    decoder: str = "standard"           # or skip
     filter: tuple = (1, 3, 3, 1)
     dropout: float = 0.0
     dropout_max_resolution: int = 0     # 0: everywhere
@@ -231,12 +232,8 @@ class UNet(nn.Module):
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
         skips, c = self.build_encoder()
         c = self.build_decoder(skips, c)
-        head_norm, head_conv = Norm(c, 1e-6 if self.song else 1e-5), Conv(c, config.image_channels, 3)
-        if self.song:
-            r = config.resolution
-            self.dec[f"{r}x{r}_aux_norm"], self.dec[f"{r}x{r}_aux_conv"] = head_norm, head_conv
-        else:
-            self.out_norm, self.out_conv = head_norm, head_conv
+        if not self.song:
+            self.out_norm, self.out_conv = Norm(c, 1e-5), Conv(c, config.image_channels, 3)
 
     def build_encoder(self):
         config, skips = self.config, []
@@ -251,6 +248,9 @@ class UNet(nn.Module):
                 if self.song and config.encoder == "residual":
                     self.enc[f"{r}x{r}_aux_residual"] = Conv(pyramid, c, 3, "down", config.filter, filter_last=True)
                     pyramid = c
+                if self.song and config.encoder == "skip":
+                    self.enc[f"{r}x{r}_aux_down"] = Conv(pyramid, pyramid, 0, "down", config.filter)
+                    self.enc[f"{r}x{r}_aux_skip"] = Conv(pyramid, c, 1)
             skips.append(c)
             for i in range(config.blocks):
                 self.enc[f"{r}x{r}_block{i}"] = Block(self, c, config.channels * mult, r, r in config.attention)
@@ -272,6 +272,11 @@ class UNet(nn.Module):
                 attention = r in config.attention and (i == config.blocks or not self.song)
                 self.dec[f"{r}x{r}_block{i}"] = Block(self, c + skips.pop(), config.channels * mult, r, attention)
                 c = config.channels * mult
+            if self.song and (level == 0 or config.decoder == "skip"):
+                if level < len(config.channel_mult) - 1 and config.decoder == "skip":
+                    self.dec[f"{r}x{r}_aux_up"] = Conv(config.image_channels, config.image_channels, 0, "up", config.filter)
+                self.dec[f"{r}x{r}_aux_norm"] = Norm(c, 1e-6)
+                self.dec[f"{r}x{r}_aux_conv"] = Conv(c, config.image_channels, 3)
         return c
 
     def embed(self, c_noise, labels, augment):
@@ -292,18 +297,25 @@ class UNet(nn.Module):
             if name.endswith("_aux_residual"):
                 x = skips[-1] = pyramid = (x + layer(pyramid)) * math.sqrt(0.5)
                 continue
+            if name.endswith("_aux_down"):
+                pyramid = layer(pyramid)
+                continue
+            if name.endswith("_aux_skip"):
+                x = skips[-1] = x + layer(pyramid)
+                continue
             x = layer(x, e, drop) if isinstance(layer, Block) else layer(x)
             skips.append(x)
+        image = 0
         for name, layer in self.dec.items():
-            if not isinstance(layer, Block):
-                continue
-            if "_block" in name:
-                x = torch.cat([x, skips.pop()], dim=1)
-            x = layer(x, e, drop)
-        r = self.config.resolution
-        norm = self.dec[f"{r}x{r}_aux_norm"] if self.song else self.out_norm
-        conv = self.dec[f"{r}x{r}_aux_conv"] if self.song else self.out_conv
-        return conv(F.silu(norm(x)))
+            if name.endswith("_aux_up"):
+                image = layer(image)
+            elif name.endswith("_aux_norm"):
+                normed = layer(x)
+            elif name.endswith("_aux_conv"):
+                image = image + layer(F.silu(normed))
+            else:
+                x = layer(torch.cat([x, skips.pop()], dim=1) if "_block" in name else x, e, drop)
+        return image if self.song else self.out_conv(F.silu(self.out_norm(x)))
 
 
 def parameter_count(net):
@@ -424,6 +436,7 @@ def main():
         ("ADM, ImageNet-64", ADM_IMAGENET64, 282168003),
         ("ADM, ImageNet-64, scale and shift", replace(ADM_IMAGENET64, scale_shift=True), 295899267),
         ("ADM, ImageNet-64, twice the blocks", replace(ADM_IMAGENET64, blocks=6), 472767555),
+        ("ADM, ImageNet-64, twice the blocks, scale and shift", replace(ADM_IMAGENET64, blocks=6, scale_shift=True), 495357699),
     ]
     for name, config, count in expected:
         found = parameter_count(UNet(config))

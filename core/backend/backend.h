@@ -286,6 +286,7 @@ typedef struct BatchGather {
     const int32_t *labels; /* NULL without labels */
     uint32_t count, batch; /* images in the set; size of the global batch */
     bool flip;
+    float label_dropout; /* share of the one-hot rows that are left zero: the class is hidden */
     DrawKey draw;
     Tensor y;       /* n x h x w x c, fp32 */
     int32_t *label; /* n, or NULL */

@@ -19,6 +19,12 @@ PHILOX_FUNCTION bool draw_flip(const DrawKey *draw, uint32_t image) {
     return random_block(draw_key(draw, STREAM_FLIP, image), 0).x[0] >> 31;
 }
 
+/* Whether the image's class is hidden from the network: its 16-bit lane is below the rate. */
+PHILOX_FUNCTION bool draw_hides_label(const DrawKey *draw, float rate, uint32_t image) {
+    const uint32_t lane = random_block(draw_key(draw, STREAM_LABEL, image), 0).x[0] >> 16;
+    return lane < (uint32_t)(rate * 65536.0f + 0.5f);
+}
+
 /* Index of the image's noise level pair (0 .. N-2): the first i with u <= threshold[i]. The last pair takes
  * what is left, whatever rounding made of the last threshold. */
 PHILOX_FUNCTION int32_t draw_pair(const DrawKey *draw, const LevelTable *table, uint32_t image) {

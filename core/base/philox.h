@@ -30,6 +30,7 @@ enum {
     STREAM_DATA = 7,     /* built-in data sets */
     STREAM_FEATURE = 8,  /* random feature networks */
     STREAM_EVALUATE = 9, /* subsets in metrics */
+    STREAM_LABEL = 10,   /* labels: which classes are hidden in training, which are drawn in evaluation */
     STREAM_DROPOUT = 64
 };
 

@@ -148,6 +148,7 @@ static void batch_draw(Objective *o, DrawKey draw) {
                                                 .count = o->source.count,
                                                 .batch = o->batch,
                                                 .flip = o->source.flip,
+                                                .label_dropout = o->network.label_dropout,
                                                 .draw = draw,
                                                 .y = o->x0,
                                                 .one_hot = o->one_hot});

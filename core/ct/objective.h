@@ -15,6 +15,7 @@ typedef struct Network {
     DType dtype;                                /* of the input */
     int n, h, w, c;                             /* images it takes at a time */
     int classes, augment_dim;                   /* widths of label and augment */
+    float label_dropout;                        /* share of the images trained on without their class */
 } Network;
 
 /* Images to draw batches from, in device memory. `labels` may be NULL for a network without classes. */

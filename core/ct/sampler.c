@@ -108,8 +108,8 @@ static void labels_set(Sampler *s, const int32_t *labels, int count) {
     CHECK(labels, "the network has %d classes: every sample needs a label", classes);
     memset(s->one_hot, 0, (size_t)s->network.n * (size_t)classes * sizeof(float));
     for (int i = 0; i < count; i++) {
-        CHECK(labels[i] >= 0 && labels[i] < classes, "label %d of %d classes", labels[i], classes);
-        s->one_hot[(int64_t)i * classes + labels[i]] = 1;
+        CHECK(labels[i] >= -1 && labels[i] < classes, "label %d of %d classes", labels[i], classes);
+        if (labels[i] >= 0) s->one_hot[(int64_t)i * classes + labels[i]] = 1;
     }
     s->device->copy(s->device, s->labels.data, s->one_hot, tensor_bytes(&s->labels), COPY_TO_DEVICE);
 }

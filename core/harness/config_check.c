@@ -53,6 +53,9 @@ static void check_model(const ModelConfig *model, Problems *problems) {
     if (model->architecture == ARCHITECTURE_ADM && model->encoder != ENCODER_STANDARD)
         problem_add(problems, "model.encoder",
                     "the adm architecture has no input pyramid: set it to standard");
+    if (model->architecture == ARCHITECTURE_ADM && model->decoder != DECODER_STANDARD)
+        problem_add(problems, "model.decoder",
+                    "the adm architecture makes one image, at the end: set it to standard");
     if (model->channels * model->noise_multiplier % 2)
         problem_add(problems, "model.noise_mult",
                     "the noise embedding has %d channels; it needs pairs of sine and cosine",
@@ -140,6 +143,9 @@ static void check_evaluation(const Config *config, Problems *problems) {
 bool config_check(const Config *config, Error *error) {
     Problems problems = {0};
     check_model(&config->model, &problems);
+    if (config->model.label_dropout > 0 && !config->class_conditional)
+        problem_add(&problems, "model.label_dropout",
+                    "a network without classes has none to hide: set model.class_conditional");
     check_ct(&config->ct, config->train.steps, &problems);
     check_train(&config->train, &problems);
     check_evaluation(config, &problems);

@@ -84,9 +84,8 @@ Value layer_conv(Builder *b, const char *name, Value x, int c_in, int c_out, int
                                  .scale = scale});
 }
 
-/* 1x1 convolution over both halves; `heads` > 0 for query, key and value. */
-static Value layer_point(Builder *b, const char *name, Feature x, int c_out, LayerInit init, int heads,
-                         Value residual, float scale) {
+Value layer_point(Builder *b, const char *name, Feature x, int c_out, LayerInit init, int heads,
+                  Value residual, float scale) {
     const int c_in = feature_width(x);
     const ParamOffset weight =
         declare_weight(b, name, c_in, c_out, 1, init, heads ? PARAM_QKV : PARAM_PLAIN, heads);

@@ -49,6 +49,9 @@ Value layer_linear(Builder *, const char *name, Value x, int c_in, int c_out, La
                    Value residual);
 Value layer_conv(Builder *, const char *name, Value x, int c_in, int c_out, int pad, LayerInit,
                  Value residual, float scale);
+/* 1x1 convolution over both halves; `heads` > 0 for query, key and value. */
+Value layer_point(Builder *, const char *name, Feature x, int c_out, LayerInit, int heads, Value residual,
+                  float scale);
 Value layer_norm(Builder *, const char *name, Feature x, Activation);
 Value layer_resample(Builder *, Value x, Resampling, int pad);
 Feature layer_block(Builder *, const char *name, Feature x, BlockSpec);

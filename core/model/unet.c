@@ -14,8 +14,9 @@ typedef struct Trunk {
     Feature x;
     Feature skips[MAX_SKIPS];
     int skip_count, resolution, image_channels;
-    Value pyramid; /* SongUNet with the residual encoder */
+    Value pyramid; /* SongUNet's encoder: the input at this level, as it is (skip) or learned (residual) */
     int pyramid_channels;
+    Value image; /* SongUNet's skip decoder: what the levels below have made, else NO_VALUE */
 } Trunk;
 
 static bool is_song(const Trunk *t) {
@@ -136,6 +137,24 @@ static void encode_pyramid(Trunk *t, int level) {
     t->skips[t->skip_count - 1] = t->x;
 }
 
+/* The input itself, made smaller by the filter alone, through a 1x1 convolution added to the features. */
+static void encode_skip(Trunk *t, int level) {
+    char name[64];
+    const int res = level_resolution(t, level);
+    snprintf(name, sizeof name, "enc.%dx%d_aux_skip", res, res);
+    graph_scope(t->b.graph, name);
+    t->pyramid = layer_resample(&t->b, t->pyramid, RESAMPLING_DOWN, (t->b.tap_count - 1) / 2);
+    const Feature from = {.value = t->pyramid, .second = NO_VALUE, .channels = t->image_channels};
+    t->x.value = layer_point(&t->b, name, from, t->x.channels, t->b.init, 0, t->x.value, 1);
+    t->skips[t->skip_count - 1] = t->x;
+}
+
+static void encode_auxiliary(Trunk *t, int level) {
+    if (!is_song(t)) return;
+    if (t->b.config->encoder == ENCODER_RESIDUAL) encode_pyramid(t, level);
+    if (t->b.config->encoder == ENCODER_SKIP) encode_skip(t, level);
+}
+
 static void encode(Trunk *t) {
     char part[32];
     const ModelConfig *config = t->b.config;
@@ -146,7 +165,7 @@ static void encode(Trunk *t) {
             block(t, "enc", level, "down",
                   (BlockSpec){.c_out = t->x.channels, .resampling = RESAMPLING_DOWN});
             push_skip(t);
-            if (is_song(t) && config->encoder == ENCODER_RESIDUAL) encode_pyramid(t, level);
+            encode_auxiliary(t, level);
         }
         for (int i = 0; i < config->blocks; i++) {
             snprintf(part, sizeof part, "block%d", i);
@@ -171,8 +190,25 @@ static void decode_block(Trunk *t, int level, int i) {
     block(t, "dec", level, part, (BlockSpec){level_width(t, level), attention, RESAMPLING_NONE});
 }
 
+/* Norm, SiLU and a convolution to an image, added to the enlarged image of the levels below, if there is one.
+ */
+static void decode_image(Trunk *t, int level) {
+    char norm[64] = "out_norm", conv[64] = "out_conv";
+    const int res = level_resolution(t, level);
+    if (is_song(t)) {
+        snprintf(norm, sizeof norm, "dec.%dx%d_aux_norm", res, res);
+        snprintf(conv, sizeof conv, "dec.%dx%d_aux_conv", res, res);
+    }
+    graph_scope(t->b.graph, "head");
+    if (t->image != NO_VALUE)
+        t->image = layer_resample(&t->b, t->image, RESAMPLING_UP, (t->b.tap_count - 1) / 2);
+    const Value h = layer_norm(&t->b, norm, t->x, ACT_SILU);
+    t->image = layer_conv(&t->b, conv, h, t->x.channels, t->image_channels, 1, t->b.init_zero, t->image, 1);
+}
+
 static void decode(Trunk *t) {
     const int last = t->b.config->levels - 1;
+    const bool every_level = is_song(t) && t->b.config->decoder == DECODER_SKIP;
     for (int level = last; level >= 0; level--) {
         if (level == last) {
             block(t, "dec", level, "in0", (BlockSpec){t->x.channels, true, RESAMPLING_NONE});
@@ -181,19 +217,9 @@ static void decode(Trunk *t) {
             block(t, "dec", level, "up", (BlockSpec){t->x.channels, false, RESAMPLING_UP});
         }
         for (int i = 0; i <= t->b.config->blocks; i++) decode_block(t, level, i);
+        if (every_level || level == 0) decode_image(t, level);
     }
-}
-
-static void decode_head(Trunk *t) {
-    char norm[64] = "out_norm", conv[64] = "out_conv";
-    if (is_song(t)) {
-        snprintf(norm, sizeof norm, "dec.%dx%d_aux_norm", t->resolution, t->resolution);
-        snprintf(conv, sizeof conv, "dec.%dx%d_aux_conv", t->resolution, t->resolution);
-    }
-    graph_scope(t->b.graph, "head");
-    const Value h = layer_norm(&t->b, norm, t->x, ACT_SILU);
-    t->net.output =
-        layer_conv(&t->b, conv, h, t->x.channels, t->image_channels, 1, t->b.init_zero, NO_VALUE, 1);
+    t->net.output = t->image;
     graph_output(t->b.graph, t->net.output);
 }
 
@@ -221,7 +247,8 @@ UNet unet_record(const ModelConfig *config, ParamSet *params, Graph *graph, int 
                  int image_channels, DType dtype) {
     Trunk t = {.b = builder_create(config, params, graph),
                .resolution = resolution,
-               .image_channels = image_channels};
+               .image_channels = image_channels,
+               .image = NO_VALUE};
     CHECK(resolution % (1 << (config->levels - 1)) == 0, "resolution %d cannot be halved %d times",
           resolution, config->levels - 1);
     t.net.input = graph_input(graph, "input", dtype, n, resolution, resolution, image_channels, false);
@@ -241,6 +268,5 @@ UNet unet_record(const ModelConfig *config, ParamSet *params, Graph *graph, int 
     }
     encode(&t);
     decode(&t);
-    decode_head(&t);
     return t.net;
 }

@@ -8,7 +8,11 @@
 enum { MAX_LEVELS = 8 };
 
 typedef enum Architecture { ARCHITECTURE_SONG, ARCHITECTURE_ADM } Architecture;
-typedef enum Encoder { ENCODER_STANDARD, ENCODER_RESIDUAL } Encoder;
+/* SongUNet's: residual adds a learned pyramid of the input to the features, skip the input itself, made
+ * smaller. */
+typedef enum Encoder { ENCODER_STANDARD, ENCODER_RESIDUAL, ENCODER_SKIP } Encoder;
+/* SongUNet's: skip makes an image at every resolution and adds them up; standard makes one at the end. */
+typedef enum Decoder { DECODER_STANDARD, DECODER_SKIP } Decoder;
 
 typedef struct ModelConfig {
     Architecture architecture;
@@ -22,11 +26,13 @@ typedef struct ModelConfig {
     float noise_scale;                          /* multiplies c_noise; 1000 in OpenAI's ADM */
     int noise_multiplier, embedding_multiplier; /* widths of noise embedding and of its MLP, in base widths */
     Encoder encoder;
+    Decoder decoder;
     int filter[4], filter_taps; /* FIR taps, not normalised: [1,1] or [1,3,3,1] */
     float dropout;
     int dropout_max_resolution; /* 0: everywhere */
     bool scale_shift;           /* adaptive group norm (ADM) */
     int classes;                /* 0: unconditional */
+    float label_dropout;        /* share of training images whose class is hidden (EDM) */
     int augment_dim;            /* EDM's augmentation labels; 0: none */
 } ModelConfig;
 

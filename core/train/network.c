@@ -18,7 +18,8 @@ Network network_create(const ModelConfig *model, ParamSet *params, Device *devic
                      .w = resolution,
                      .c = channels,
                      .classes = model->classes,
-                     .augment_dim = model->augment_dim};
+                     .augment_dim = model->augment_dim,
+                     .label_dropout = model->label_dropout};
 }
 
 void network_free(Network *network) {

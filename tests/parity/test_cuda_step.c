@@ -62,6 +62,7 @@ static void test_gather(void **state) {
                                                              .count = COUNT,
                                                              .batch = 24,
                                                              .flip = true,
+                                                             .label_dropout = 0.3f,
                                                              .draw = draw_at(&row, s),
                                                              .y = y.at[s],
                                                              .label = drawn_label.at[s].data,

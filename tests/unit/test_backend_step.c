@@ -93,6 +93,30 @@ static void test_gather_micro_batches(void **state) {
     }
 }
 
+/* Hidden classes: rows of zeros, about as many as the rate says and drawn anew each step; the label itself
+ * stays. */
+static void test_gather_hides_labels(void **state) {
+    (void)state;
+    StepRow row = {0};
+    BatchGather op = gather_make(&row, 6, 6);
+    op.label_dropout = 0.25f;
+    int hidden = 0, repeated = 0;
+    bool before[6] = {0};
+    for (row.step = 0; row.step < 200; row.step++) {
+        device->ops->batch_gather(device, &op);
+        for (int i = 0; i < 6; i++) {
+            const float *hot = (float *)op.one_hot.data + i * CLASSES;
+            float sum = 0;
+            for (int c = 0; c < CLASSES; c++) sum += hot[c];
+            assert_true(sum == 0 || (sum == 1 && hot[op.label[i]] == 1));
+            hidden += sum == 0, repeated += sum == 0 && before[i];
+            before[i] = sum == 0;
+        }
+    }
+    assert_in_range(hidden, 250, 350); /* 1,200 draws at 0.25: 300 +- 15 */
+    assert_in_range(repeated, 40, 115);
+}
+
 /* ---- noise levels ---- */
 
 enum { LEVELS = 6 };
@@ -377,10 +401,18 @@ static void test_cross_entropy_large(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_gather_epochs),        TEST(test_gather_micro_batches), TEST(test_level_draw),
-        TEST(test_level_draw_borders),   TEST(test_noise_pair),           TEST(test_noise_pair_micro_batches),
-        TEST(test_loss_golden),          TEST(test_loss_gradient),        TEST(test_loss_extremes),
-        TEST(test_cross_entropy_golden), TEST(test_cross_entropy_large),
+        TEST(test_gather_epochs),
+        TEST(test_gather_micro_batches),
+        TEST(test_gather_hides_labels),
+        TEST(test_level_draw),
+        TEST(test_level_draw_borders),
+        TEST(test_noise_pair),
+        TEST(test_noise_pair_micro_batches),
+        TEST(test_loss_golden),
+        TEST(test_loss_gradient),
+        TEST(test_loss_extremes),
+        TEST(test_cross_entropy_golden),
+        TEST(test_cross_entropy_large),
     };
     return cmocka_run_group_tests_name("backend: draws and losses", tests, golden_open, golden_close);
 }

@@ -49,11 +49,13 @@ static const char defaults[] = "seed: 0\n"
                                "model.noise_mult: 2\n"
                                "model.embedding_mult: 4\n"
                                "model.encoder: residual\n"
+                               "model.decoder: standard\n"
                                "model.filter: [1, 3, 3, 1]\n"
                                "model.dropout: 0.3\n"
                                "model.dropout_max_resolution: 0\n"
                                "model.scale_shift: false\n"
                                "model.class_conditional: false\n"
+                               "model.label_dropout: 0\n"
                                "model.augment_dim: 0\n"
                                "ct.sigma_min: 0.002\n"
                                "ct.sigma_max: 80\n"
@@ -321,6 +323,8 @@ static const Refusal contradictions[] = {
     {"model.channel_mult", "[]", "model.channel_mult: at least one resolution is needed"},
     {"model.architecture", "adm",
      "model.encoder: the adm architecture has no input pyramid: set it to standard"},
+    {"model.label_dropout", "0.1",
+     "model.label_dropout: a network without classes has none to hide: set model.class_conditional"},
     {"model.filter", "[1, 2, 1]", "model.filter: 2 or 4 taps are needed, with a sum above 0"},
     {"model.filter", "[0, 0]", "model.filter: 2 or 4 taps are needed, with a sum above 0"},
     {"ct.sigma_min", "90", "ct.sigma_min: 90 is not below ct.sigma_max 80"},
@@ -358,13 +362,19 @@ static void all_contradictions_come_at_once(void **state) {
     (void)state;
     Config config = config_default();
     Error error = {0};
+    set(&config, "model.architecture", "adm");
+    set(&config, "model.encoder", "skip");
+    set(&config, "model.decoder", "skip");
     set(&config, "ct.s0", "2000");
     set(&config, "ct.teacher_schedule", "ct");
     set(&config, "train.micro_batch", "300");
     assert_false(config_check(&config, &error));
-    assert_string_equal(error.text, "ct.s0: 2000 is above ct.s1 1280\n"
-                                    "ct.teacher_ema: the ct schedule needs a start mu_0 above 0\n"
-                                    "train.micro_batch: 300 does not divide train.batch 1024");
+    assert_string_equal(
+        error.text, "model.encoder: the adm architecture has no input pyramid: set it to standard\n"
+                    "model.decoder: the adm architecture makes one image, at the end: set it to standard\n"
+                    "ct.s0: 2000 is above ct.s1 1280\n"
+                    "ct.teacher_ema: the ct schedule needs a start mu_0 above 0\n"
+                    "train.micro_batch: 300 does not divide train.batch 1024");
 }
 
 static void the_data_set_fills_in_and_contradicts(void **state) {

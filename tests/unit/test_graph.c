@@ -61,15 +61,16 @@ static int64_t count_parameters(const ModelConfig *config, int resolution) {
 
 static void test_parameter_counts(void **state) {
     (void)state;
-    ModelConfig deep = ncsnpp, adm_deep = adm, adm_shift = adm;
+    ModelConfig deep = ncsnpp, adm_deep = adm, adm_shift = adm, adm_deep_shift = adm;
     deep.blocks = 8;
-    adm_deep.blocks = 6;
-    adm_shift.scale_shift = true;
+    adm_deep.blocks = adm_deep_shift.blocks = 6;
+    adm_shift.scale_shift = adm_deep_shift.scale_shift = true;
     assert_int_equal(count_parameters(&ncsnpp, 32), 56395523);
     assert_int_equal(count_parameters(&deep, 32), 97610499);
     assert_int_equal(count_parameters(&adm, 64), 282168003);
     assert_int_equal(count_parameters(&adm_shift, 64), 295899267);
     assert_int_equal(count_parameters(&adm_deep, 64), 472767555);
+    assert_int_equal(count_parameters(&adm_deep_shift, 64), 495357699);
 }
 
 static Device *open_cpu(void) {

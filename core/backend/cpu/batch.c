@@ -31,7 +31,7 @@ static void label_write(const BatchGather *op, int64_t image, int32_t label) {
     CHECK(label >= 0 && label < classes, "batch_gather: label %d of %d classes", label, classes);
     float *row = (float *)op->one_hot.data + image * classes;
     memset(row, 0, (size_t)classes * sizeof(float));
-    row[label] = 1.0f;
+    row[label] = draw_hides_label(&op->draw, op->label_dropout, (uint32_t)image) ? 0.0f : 1.0f;
 }
 
 static void gather_image(const BatchGather *op, int64_t image) {

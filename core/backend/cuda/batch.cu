@@ -32,7 +32,8 @@ __global__ void batch_gather_kernel(BatchGather op) {
     if (op.label && threadIdx.x == 0) op.label[image] = label;
     if (!op.one_hot.data) return;
     float *row = (float *)op.one_hot.data + (int64_t)image * op.one_hot.c;
-    for (int k = threadIdx.x; k < op.one_hot.c; k += BLOCK) row[k] = k == label ? 1.0f : 0.0f;
+    const float shown = draw_hides_label(&op.draw, op.label_dropout, image) ? 0.0f : 1.0f;
+    for (int k = threadIdx.x; k < op.one_hot.c; k += BLOCK) row[k] = k == label ? shown : 0.0f;
 }
 
 void cuda_batch_gather(Device *device, const BatchGather *op) {
