@@ -46,6 +46,19 @@ void text_append(Text *text, const char *format, ...) {
     va_end(arguments);
 }
 
+void text_append_csv(Text *text, const char *field) {
+    if (!strpbrk(field, ",\"\r\n")) {
+        text_append_bytes(text, field, strlen(field));
+        return;
+    }
+    text_append_bytes(text, "\"", 1);
+    for (; *field; field++) {
+        if (*field == '"') text_append_bytes(text, "\"", 1);
+        text_append_bytes(text, field, 1);
+    }
+    text_append_bytes(text, "\"", 1);
+}
+
 const char *text_view(const Text *text) {
     return text->text ? text->text : "";
 }

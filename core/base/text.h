@@ -16,6 +16,9 @@ void text_append(Text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_append_bytes(Text *text, const void *bytes, size_t count);
 const char *text_view(const Text *text);
 void text_clear(Text *text); /* keeps the memory */
+/* One field of comma-separated values (RFC 4180): in quotes where it holds a comma, a quote or a line's end.
+ */
+void text_append_csv(Text *text, const char *field);
 void text_free(Text *text);
 
 /* malloc'ed strings; die when memory is out. */

@@ -1,4 +1,4 @@
-/* `sample`: pictures from a run's newest checkpoint. */
+/* `sample`: pictures from a run's newest checkpoint, or from a folder that `export --hub` made. */
 #include "base/file.h"
 #include "base/log.h"
 #include "harness/cli.h"
@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { BATCH = 16, MOST_IN_GRID = 1024 };
 
@@ -16,6 +17,13 @@ typedef struct SampleOptions {
     uint32_t first;
     int count;
 } SampleOptions;
+
+/* What is drawn from: a checkpoint's set of weights, or the bare weights of a folder (`weights` NULL). */
+typedef struct Source {
+    char path[1024], name[64];
+    const char *weights;
+    Config config;
+} Source;
 
 static bool images_write(const SampleOptions *options, const Loaded *loaded, const uint8_t *images,
                          const char *folder, Error *error) {
@@ -36,17 +44,17 @@ static bool images_write(const SampleOptions *options, const Loaded *loaded, con
 }
 
 /* results/samples/<id>-<weights>-<step>-nfe<n> unless the user names a place. */
-static const char *folder_choose(const SampleOptions *options, const Paths *paths, const RunRow *row,
-                                 const Loaded *loaded, const char *weights, char out[1024]) {
-    char name[160];
+static const char *folder_choose(const SampleOptions *options, const Paths *paths, const Source *source,
+                                 const Loaded *loaded, char out[1024]) {
+    char name[192];
     if (options->out) return options->out;
-    snprintf(name, sizeof name, "samples/%s-%s-%lld-nfe%d", row->id, weights, (long long)loaded->step,
-             options->nfe);
+    snprintf(name, sizeof name, "samples/%s%s%s-%lld-nfe%d", source->name, source->weights ? "-" : "",
+             source->weights ? source->weights : "", (long long)loaded->step, options->nfe);
     return path_join(out, paths->results, name);
 }
 
-static bool loaded_sample(const SampleOptions *options, const Paths *paths, const RunRow *row, Loaded *loaded,
-                          const char *weights, Error *error) {
+static bool loaded_sample(const SampleOptions *options, const Paths *paths, const Source *source,
+                          Loaded *loaded, Error *error) {
     char folder[1024];
     const EvaluationConfig *evaluation = &loaded->config.evaluation;
     const SampleRequest request = {
@@ -58,35 +66,74 @@ static bool loaded_sample(const SampleOptions *options, const Paths *paths, cons
         .image_size = loaded->resolution * loaded->resolution * loaded->channels};
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
     if (!images) return false;
-    const char *out = folder_choose(options, paths, row, loaded, weights, folder);
+    const char *out = folder_choose(options, paths, source, loaded, folder);
     const bool done = images_write(options, loaded, images, out, error);
     if (done)
-        log_info("%d images of %s at step %lld (%s) → %s/grid.png", options->count, row->id,
-                 (long long)loaded->step, weights, out);
+        log_info("%d images of %s at step %lld%s%s → %s/grid.png", options->count, source->name,
+                 (long long)loaded->step, source->weights ? ", " : "", source->weights ? source->weights : "",
+                 out);
     free(images);
     return done;
 }
 
-static bool run_sample(const SampleOptions *options, const Paths *paths, const RunRow *row, Device *device,
-                       Error *error) {
-    char path[1024];
-    Config config;
+static bool source_sample(const SampleOptions *options, const Paths *paths, const Source *source,
+                          Error *error) {
+    Device *device;
     Loaded loaded;
-    if (!loaded_find(row, paths->results, path, &config, error)) return false;
-    const char *weights = options->weights ? options->weights : config.evaluation.weights;
-    if (!loaded_open(&config, path, weights, 0, options->count < BATCH ? options->count : BATCH, device,
-                     &loaded, error))
-        return false;
-    const bool done = loaded_sample(options, paths, row, &loaded, weights, error);
-    loaded_close(&loaded);
+    if (!device_open(options->device, options->threads, &device, error)) return false;
+    bool done = loaded_open(&source->config, source->path, source->weights, 0,
+                            options->count < BATCH ? options->count : BATCH, device, &loaded, error);
+    if (done) {
+        done = loaded_sample(options, paths, source, &loaded, error);
+        loaded_close(&loaded);
+    }
+    device_close(device);
     return done;
+}
+
+/* ---- where from ---- */
+
+static bool source_of_run(const SampleOptions *options, const Paths *paths, const char *id, Source *source,
+                          Error *error) {
+    Store *store;
+    RunRow row;
+    if (!store_open(paths->database, &store, error)) return false;
+    bool found = store_get_run(store, id, &row, error);
+    store_close(store);
+    if (!found) return false;
+    found = loaded_find(&row, paths->results, source->path, &source->config, error);
+    source->weights = options->weights ? options->weights : source->config.evaluation.weights;
+    snprintf(source->name, sizeof source->name, "%s", row.id);
+    run_row_free(&row);
+    return found;
+}
+
+static bool source_find(const SampleOptions *options, const Paths *paths, const char *word, Source *source,
+                        Error *error) {
+    char folder[1024];
+    *source = (Source){.weights = NULL};
+    if (!loaded_is_folder(word)) return source_of_run(options, paths, word, source, error);
+    if (options->weights)
+        return error_set(error, "--weights: %s holds one set of weights; leave the option out", word);
+    snprintf(folder, sizeof folder, "%s", word);
+    for (size_t end = strlen(folder); end > 1 && folder[end - 1] == '/';) folder[--end] = 0;
+    snprintf(source->name, sizeof source->name, "%s", path_name(folder));
+    return loaded_find_folder(word, source->path, &source->config, error);
+}
+
+static bool options_check(SampleOptions *options, Error *error) {
+    if (!range_parse(options->seeds, &options->first, &options->count))
+        return error_set(error, "--seeds: '%s' is not a range such as 0-63", options->seeds);
+    return (options->nfe >= 1 && options->nfe <= 16) ||
+           error_set(error, "--nfe: from 1 to 16, not %d", options->nfe);
 }
 
 static int sample_run(int argc, char **argv) {
     SampleOptions options = {.seeds = "0-63", .device = "cpu", .nfe = 1};
     Paths paths;
-    RunRow row;
+    Source source;
     Error error;
+    int count;
     const Option list[] = {
         {"nfe", 0, OPTION_COUNT, &options.nfe, "N", "network evaluations an image: 1, 2, ... (default 1)"},
         {"seeds", 0, OPTION_TEXT, &options.seeds, "A-B", "one image a seed (default 0-63)"},
@@ -97,22 +144,20 @@ static int sample_run(int argc, char **argv) {
         {"device", 0, OPTION_TEXT, &options.device, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &options.threads, "N", "CPU threads (default: all)"},
     };
-    Store *store = cli_open_run(&command_sample, argc, argv, list, sizeof list / sizeof *list, &paths, &row);
-    if (!store) return EXIT_USAGE;
-    store_close(store);
-    bool done = range_parse(options.seeds, &options.first, &options.count) ||
-                error_set(&error, "--seeds: '%s' is not a range such as 0-63", options.seeds);
-    if (done && (options.nfe < 1 || options.nfe > 16))
-        done = error_set(&error, "--nfe: from 1 to 16, not %d", options.nfe);
-    Device *device = done ? cli_device(options.device, options.threads) : NULL;
-    if (!done) log_error("%s", error.text);
-    done = device &&
-           (run_sample(&options, &paths, &row, device, &error) || (log_error("%s", error.text), false));
-    if (device) device_close(device);
-    run_row_free(&row);
-    return done ? EXIT_DONE : EXIT_USAGE;
+    char **words =
+        options_parse(&command_sample, argc, argv, list, sizeof list / sizeof *list, &paths, &count);
+    if (count != 1) {
+        log_error("usage: ./run %s (./run ls lists the runs)", command_sample.usage);
+        return EXIT_USAGE;
+    }
+    const bool done = options_check(&options, &error) &&
+                      source_find(&options, &paths, words[0], &source, &error) &&
+                      source_sample(&options, &paths, &source, &error);
+    return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
-const Command command_sample = {"sample", "sample ID [--nfe N] [--seeds 0-63] [--weights W] [--out DIR]",
-                                "draw images from a run's newest checkpoint: one PNG a seed, and a grid",
+const Command command_sample = {"sample",
+                                "sample ID|FOLDER [--nfe N] [--seeds 0-63] [--weights W] [--out DIR]",
+                                "draw images from a run's newest checkpoint, or from an exported folder: one "
+                                "PNG a seed, and a grid",
                                 sample_run};

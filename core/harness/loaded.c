@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *prefix_of(const char *weights, char out[64]) {
+const char *loaded_prefix(const char *weights, char out[64]) {
     if (!weights) return strcpy(out, "");
     snprintf(out, 64, "%s.", !strcmp(weights, "raw") ? "model" : weights);
     return out;
@@ -76,7 +76,7 @@ static bool network_open(const SafeTensors *file, const char *weights, int batch
     char prefix[64];
     const char *step = safetensors_metadata(file, "step");
     loaded->step = step ? atoll(step) : 0;
-    if (!shape_read(file, prefix_of(weights, prefix), weights, loaded, error)) return false;
+    if (!shape_read(file, loaded_prefix(weights, prefix), weights, loaded, error)) return false;
     loaded->network = network_create(&loaded->config.model, &loaded->params, loaded->device, batch,
                                      loaded->resolution, loaded->channels, false);
     loaded->sampler = sampler_create(&loaded->config.ct, &loaded->network, loaded->device);
@@ -111,6 +111,21 @@ bool loaded_find(const RunRow *row, const char *results, char path[1024], Config
         return error_set(error, "run %s (%s) has no checkpoint in %s", row->id, run_state_name(row->state),
                          folder);
     return config_parse(row->config, strlen(row->config), "stored configuration", config, error);
+}
+
+bool loaded_is_folder(const char *folder) {
+    char path[1024];
+    return strlen(folder) < 900 && file_exists(path_join(path, folder, LOADED_WEIGHTS));
+}
+
+bool loaded_find_folder(const char *folder, char path[1024], Config *config, Error *error) {
+    char *text;
+    size_t size;
+    if (!file_read(path_join(path, folder, "config.yaml"), &text, &size, error)) return false;
+    const bool parsed = config_parse(text, size, path, config, error);
+    free(text);
+    path_join(path, folder, LOADED_WEIGHTS);
+    return parsed;
 }
 
 bool loaded_draw(void *context, const SamplerConfig *sampler, uint32_t first, int count,

@@ -25,8 +25,18 @@ bool loaded_open(const Config *, const char *path, const char *weights, int reso
                  Loaded *, Error *);
 void loaded_close(Loaded *);
 
+/* What stands before the parameters' names in a checkpoint: "model." for "raw", "ema:0.05." for "ema:0.05".
+ */
+const char *loaded_prefix(const char *weights, char out[64]);
+
 /* The newest sound checkpoint of a run, and the run's configuration. */
 bool loaded_find(const RunRow *, const char *results, char path[1024], Config *, Error *);
+
+/* A folder made by `export --hub`: its weights (bare: open them with `weights` NULL) and its configuration.
+ */
+#define LOADED_WEIGHTS "model.safetensors"
+bool loaded_is_folder(const char *folder);
+bool loaded_find_folder(const char *folder, char path[1024], Config *, Error *);
 
 /* A SampleDraw; the context is the Loaded. */
 bool loaded_draw(void *loaded, const SamplerConfig *, uint32_t first, int count, const int32_t *labels,

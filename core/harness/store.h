@@ -105,4 +105,14 @@ typedef void StoreRow(void *context, int columns, const char *const *names, cons
 bool store_query(Store *, const char *sql, const char *const *parameters, int pairs, StoreRow *row,
                  void *context, Error *);
 
+/* The same for readers that tell the number 41 from the text "41". */
+typedef enum StoreType { STORE_NULL, STORE_NUMBER, STORE_TEXT } StoreType;
+typedef struct StoreCell {
+    const char *name, *text; /* text: "" of a NULL */
+    StoreType type;          /* an infinite number is STORE_NULL: neither JSON nor CSV has it */
+} StoreCell;
+typedef void StoreCells(void *context, int columns, const StoreCell *cells);
+bool store_query_cells(Store *, const char *sql, const char *const *parameters, int pairs, StoreCells *row,
+                       void *context, Error *);
+
 #endif

@@ -9,16 +9,6 @@ typedef struct TableWriter {
     int rows;
 } TableWriter;
 
-static void cell_csv(Text *out, const char *value) {
-    if (!strpbrk(value, ",\"\n")) {
-        text_append(out, "%s", value);
-        return;
-    }
-    text_append(out, "\"");
-    for (const char *c = value; *c; c++) text_append(out, *c == '"' ? "\"\"" : "%c", *c);
-    text_append(out, "\"");
-}
-
 static void cell_latex(Text *out, const char *value) {
     for (const char *c = value; *c; c++) {
         if (strchr("&%$#_{}", *c))
@@ -39,7 +29,7 @@ static void cell_markdown(Text *out, const char *value) {
 }
 
 static void write_cells(TableWriter *w, int columns, const char *const *values) {
-    static void (*const write[])(Text *, const char *) = {cell_markdown, cell_csv, cell_latex};
+    static void (*const write[])(Text *, const char *) = {cell_markdown, text_append_csv, cell_latex};
     static const char *const before[] = {"| ", "", ""}, *const between[] = {" | ", ",", " & "},
                              *const after[] = {" |\n", "\n", " \\\\\n"};
     text_append(w->out, "%s", before[w->format]);

@@ -40,6 +40,19 @@ run export --json
 check "export writes JSON" says "\"id\":\"$a\""
 run export metrics
 check "export writes CSV" says "$a,10,80,loss,"
+run export --tensorboard "$FOLDER/board"
+check "export writes TensorBoard's files, one a run" same "$(find "$FOLDER/board" -name 'events.out.tfevents.*' | wc -l)" 2
+run export --tensorboard "$FOLDER/board" --json
+check "one kind of export at a time" status_is 2
+run export --hub "$FOLDER/hub" "$a" --threads 1
+check "export --hub ends with 0" status_is 0
+check "and leaves a whole folder" same "$(cd "$FOLDER/hub" && echo *)" "README.md config.yaml model.safetensors samples.png"
+run sample "$FOLDER/hub" --seeds 3-6 --out "$FOLDER/u" --threads 1
+check "samples from the folder are those from the run" diff -r "$FOLDER/s" "$FOLDER/u"
+run sample "$FOLDER/hub" --weights raw
+check "a folder has one set of weights" says "holds one set"
+run export --hub "$FOLDER/hub" "$a" --weights emma --threads 1
+check "a model of unknown weights is not exported" says "ema:0.05"
 run import "$ICT_DB" --db "$FOLDER/elsewhere/other.db"
 check "import ends with 0" status_is 0
 check "import brings both runs" same "$(ICT_DB=$FOLDER/elsewhere/other.db sql "SELECT count(*) FROM run")" 2
