@@ -17,6 +17,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char *advice(int reason) {
+    switch (reason) {
+    case ENOSPC:
+    case EDQUOT:
+        return " (free some space and issue the command again)";
+    case EROFS:
+    case EACCES:
+    case EPERM:
+        return " (check that you have the right to, or choose another place)";
+    case EMFILE:
+    case ENFILE:
+        return " (too many files are open: raise the limit with `ulimit -n`)";
+    case EIO:
+        return " (the disk or its connection fails: `dmesg` says more)";
+    default:
+        return "";
+    }
+}
+
+bool file_error(Error *error, const char *path, const char *what, int reason) {
+    return error_set(error, "%s: %s: %s%s", path, what, strerror(reason), advice(reason));
+}
+
 bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
@@ -32,7 +55,7 @@ static int file_open(const char *path, size_t *size, Error *error) {
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;
     if (descriptor < 0 || fstat(descriptor, &status) != 0) {
-        error_set(error, "%s: cannot be opened: %s", path, strerror(errno));
+        file_error(error, path, "cannot be opened", errno);
         if (descriptor >= 0) close(descriptor);
         return -1;
     }
@@ -93,7 +116,7 @@ bool atomic_open(AtomicFile *file, const char *path, Error *error) {
     const int descriptor = temporary_open(file);
     if (descriptor >= 0) file->stream = fdopen(descriptor, "wb");
     if (file->stream) return true;
-    error_set(error, "%s: cannot be written: %s", path, strerror(errno));
+    file_error(error, path, "cannot be written", errno);
     if (descriptor >= 0) close(descriptor), unlink(file->temporary);
     return false;
 }
@@ -112,6 +135,12 @@ void atomic_write(AtomicFile *file, const void *bytes, size_t size) {
     if (fwrite(bytes, 1, size, file->stream) != size && !file->reason) file->reason = errno ? errno : EIO;
 }
 
+void atomic_write_at(AtomicFile *file, long place, const void *bytes, size_t size) {
+    /* What is still in the stream's buffer is written now, which can fail. */
+    if (fseek(file->stream, place, SEEK_SET) != 0 && !file->reason) file->reason = errno;
+    atomic_write(file, bytes, size);
+}
+
 /* All that stands between written bytes and the file's name; 0 or the reason (EIO when writers did not keep
  * theirs). */
 static int atomic_finish(AtomicFile *file) {
@@ -128,7 +157,7 @@ bool atomic_commit(AtomicFile *file, Error *error) {
     const int reason = atomic_finish(file);
     if (reason) {
         unlink(file->temporary);
-        return error_set(error, "%s: writing failed: %s", file->path, strerror(reason));
+        return file_error(error, file->path, "writing failed", reason);
     }
     char folder[1024];
     folder_flush(path_folder(folder, file->path));
@@ -158,7 +187,7 @@ bool file_map(const char *path, FileMap *map, Error *error) {
     void *bytes = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0) : (void *)"";
     const int reason = errno;
     close(descriptor);
-    if (bytes == MAP_FAILED) return error_set(error, "%s: cannot be mapped: %s", path, strerror(reason));
+    if (bytes == MAP_FAILED) return file_error(error, path, "cannot be mapped", reason);
     *map = (FileMap){bytes, size};
     return true;
 }
@@ -173,7 +202,7 @@ static bool folder_make_one(const char *path, Error *error) {
     if (mkdir(path, 0777) == 0) return true;
     const int reason = errno;
     if (reason == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode)) return true;
-    return error_set(error, "%s: the folder cannot be made: %s", path, strerror(reason));
+    return file_error(error, path, "the folder cannot be made", reason);
 }
 
 bool folder_make(const char *path, Error *error) {
@@ -195,7 +224,7 @@ static int entry_remove(const char *path, const struct stat *status, int kind, s
 
 bool folder_remove(const char *path, Error *error) {
     if (nftw(path, entry_remove, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT) return true;
-    return error_set(error, "%s: the folder cannot be removed: %s", path, strerror(errno));
+    return file_error(error, path, "the folder cannot be removed", errno);
 }
 
 const char *path_join(char out[1024], const char *folder, const char *name) {

@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* "path: what: reason, and what to do about it" (a full disk, missing rights); `reason` is an errno; returns
+ * false. */
+bool file_error(Error *error, const char *path, const char *what, int reason);
+
 bool file_exists(const char *path);
 int64_t file_size(const char *path); /* -1 when there is none */
 
@@ -20,12 +24,13 @@ bool file_write_atomic(const char *path, const void *bytes, size_t size, Error *
 /* The same for writers that stream: write to file->stream, then commit (or cancel). */
 typedef struct AtomicFile {
     FILE *stream;
-    int reason; /* errno of the first atomic_write that failed */
+    int reason; /* errno of the first write that failed */
     char path[1024], temporary[1056];
 } AtomicFile;
 bool atomic_open(AtomicFile *file, const char *path, Error *error);
-void atomic_write(AtomicFile *file, const void *bytes,
-                  size_t size); /* commit reports the failure, with its reason */
+/* Failures are kept until commit, which reports the first with its reason. */
+void atomic_write(AtomicFile *file, const void *bytes, size_t size);
+void atomic_write_at(AtomicFile *file, long place, const void *bytes, size_t size);
 bool atomic_commit(AtomicFile *file, Error *error);
 void atomic_cancel(AtomicFile *file);
 

@@ -22,12 +22,17 @@ bool image_write_png(const char *path, const Image *image, Error *error) {
                      .width = (png_uint_32)image->width,
                      .height = (png_uint_32)image->height,
                      .format = PNG_FORMAT_RGB};
-    AtomicFile file;
-    if (!atomic_open(&file, path, error)) return false;
-    if (png_image_write_to_stdio(&png, file.stream, 0, image->pixels, 0, NULL))
-        return atomic_commit(&file, error);
-    atomic_cancel(&file);
-    return error_set(error, "%s: writing the PNG failed: %s", path, png.message);
+    /* First to memory: of a failed write libpng only says that it failed. */
+    char *bytes = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&bytes, &size);
+    CHECK(memory, "out of memory for a PNG file");
+    const bool made = png_image_write_to_stdio(&png, memory, 0, image->pixels, 0, NULL);
+    const bool done = fclose(memory) == 0 && made
+                          ? file_write_atomic(path, bytes, size, error)
+                          : error_set(error, "%s: the PNG cannot be made: %s", path, png.message);
+    free(bytes);
+    return done;
 }
 
 void image_free(Image *image) {

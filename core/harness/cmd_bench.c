@@ -6,6 +6,7 @@
 #include "harness/cli.h"
 #include "train/network.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,7 @@ static void rate_print(const Bench *bench, const Trainer *trainer) {
 /* Checkpoints, which the trainer writes when it stops, go to a folder that is removed. */
 static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
     char folder[] = "/tmp/ict-bench-XXXXXX";
-    if (!mkdtemp(folder)) return error_set(error, "no folder can be made in /tmp");
+    if (!mkdtemp(folder)) return file_error(error, folder, "the folder cannot be made", errno);
     bench->config.train.tick_steps = TICK_STEPS;
     bench->config.train.evaluations = bench->config.train.checkpoint_steps = 0;
     const TrainSetup setup = {.model = &bench->config.model,

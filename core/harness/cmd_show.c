@@ -116,7 +116,7 @@ static const char artifacts_sql[] = "SELECT kind, step AS \">step\", path, bytes
                                     "substr(sha256, 1, 12) AS sha256 FROM artifact "
                                     "WHERE run_id = :id ORDER BY kind, step";
 static const char events_sql[] = "SELECT datetime(wall, 'unixepoch', 'localtime') AS \"when\", level, text "
-                                 "FROM event WHERE run_id = :id ORDER BY wall";
+                                 "FROM event WHERE run_id = :id ORDER BY rowid";
 static const char plans_sql[] =
     "SELECT name AS experiment, arm, file FROM plan JOIN experiment ON id = experiment_id "
     "WHERE run_id = :id ORDER BY plan.created";

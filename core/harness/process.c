@@ -94,6 +94,41 @@ bool process_follow_parent(int parent) {
     return getppid() == parent;
 }
 
+/* The first line of a small file; "" when it cannot be read. */
+static void line_read(const char *path, char out[512]) {
+    FILE *stream = fopen(path, "re");
+    if (!stream || !fgets(out, 512, stream)) *out = 0;
+    if (stream) fclose(stream);
+    out[strcspn(out, "\n")] = 0;
+}
+
+/* Ticks after boot at which the process was started: field 22 of its stat, counted behind the name, which may
+ * hold anything. */
+static bool start_read(int pid, unsigned long long *start) {
+    char path[32], stat[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    line_read(path, stat);
+    const char *at = strrchr(stat, ')');
+    for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+    return at && sscanf(at, "%llu", start) == 1;
+}
+
+const char *process_mark(int pid, char out[96]) {
+    char boot[512], space[64] = "";
+    unsigned long long start;
+    line_read("/proc/sys/kernel/random/boot_id", boot);
+    const ssize_t length = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    if (!*boot || length <= 0 || !start_read(pid, &start)) return strcpy(out, "");
+    snprintf(out, 96, "%.36s/%.20s/%llu", boot, space, start);
+    return out;
+}
+
+bool process_mark_is_near(const char *mark) {
+    char own[96];
+    const char *end = strrchr(process_mark(getpid(), own), '/');
+    return end && !strncmp(mark, own, (size_t)(end + 1 - own));
+}
+
 const char *process_ending(int status, char out[96]) {
     if (WIFSIGNALED(status))
         snprintf(out, 96, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));

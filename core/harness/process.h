@@ -17,6 +17,13 @@ int process_start_self(const char *const *arguments, const char *log, Error *);
 /* In a child: asks for SIGTERM when the parent dies. False when it is dead already. */
 bool process_follow_parent(int parent);
 
+/* A process beyond doubt: "BOOT/NAMESPACE/START", because process ids are given out again, at the latest
+ * after a reboot. "" when there is no such process. Up to the last '/' it says where ids are comparable at
+ * all: process_mark_is_near() tells whether that is here, so that a missing process is a dead one and not
+ * another machine's. */
+const char *process_mark(int pid, char out[96]);
+bool process_mark_is_near(const char *mark);
+
 /* "killed by signal 11 (Segmentation fault)", "ended with exit status 3" of a status from waitpid(). */
 const char *process_ending(int status, char out[96]);
 

@@ -16,7 +16,7 @@ static bool begins_with(const char *line, const char *word) {
 
 bool relay_open(Relay *relay, const char *log, Error *error) {
     *relay = (Relay){.descriptor = open(log, O_RDONLY | O_CREAT | O_CLOEXEC, 0666)};
-    if (relay->descriptor < 0) return error_set(error, "%s: cannot be opened: %s", log, strerror(errno));
+    if (relay->descriptor < 0) return file_error(error, log, "cannot be opened", errno);
     lseek(relay->descriptor, 0, SEEK_END);
     return true;
 }

@@ -32,23 +32,28 @@ static const char *advice(int code) {
         return " (another program has held it for 30 s: look for a stopped one with `fuser`)";
     case SQLITE_FULL:
         return " (the disk is full: free some space and issue the command again)";
+    case SQLITE_IOERR:
+        return " (the disk is full or fails: free some space and issue the command again; `dmesg` says more)";
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_CANTOPEN:
         return " (check that you may write the file and its folder, or name another with --db PATH)";
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return " (the file is damaged or is no database: move it away, and rescue what is in it with "
-               "`sqlite3 FILE "
-               ".recover | sqlite3 NEW.db`)";
+        return " (the file is damaged or is no database; it is left as it is. Move it away: the same command "
+               "makes a new one and goes on from the checkpoints. `sqlite3 FILE .recover | sqlite3 NEW.db` "
+               "rescues what is in it, `./run import NEW.db` takes that over)";
     default:
         return "";
     }
 }
 
+/* The system's own reason, where SQLite hides it behind "disk I/O error". */
 bool store_error(Store *store, const char *what, Error *error) {
-    return error_set(error, "%s: %s: %s%s", store->path, what, sqlite3_errmsg(store->db),
-                     advice(sqlite3_extended_errcode(store->db)));
+    const int code = sqlite3_extended_errcode(store->db), reason = sqlite3_system_errno(store->db);
+    const bool hidden = reason && ((code & 0xFF) == SQLITE_IOERR || (code & 0xFF) == SQLITE_CANTOPEN);
+    return error_set(error, "%s: %s: %s%s%s%s", store->path, what, sqlite3_errmsg(store->db),
+                     hidden ? ": " : "", hidden ? strerror(reason) : "", advice(code));
 }
 
 /* ---- statements ---- */

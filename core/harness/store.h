@@ -38,7 +38,7 @@ typedef struct RunRow {
     char id[16], experiment[64], arm[96], scale[16], device[160], commit[48], host[64], error[512],
         data_hash[65];
     int64_t seed, step, steps; /* step: of the newest tick */
-    RunState state;            /* RUN_LOST: says running, but its heartbeat is old or its process gone */
+    RunState state;            /* RUN_LOST: says running, but its process is gone or its heartbeat old */
     int pid;
     double created, started, ended, heartbeat;
     char *config; /* resolved YAML */

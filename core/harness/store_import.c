@@ -27,7 +27,7 @@ static const char *const import_steps[] = {
     "INSERT INTO main.run SELECT r.id, mine.id, r.arm, r.seed, r.scale, r.config, r.data_hash, "
     "CASE r.state WHEN 'running' THEN 'interrupted' ELSE r.state END, r.device, r.git_commit, r.git_diff, "
     "r.versions, r.host, "
-    "r.pid, r.heartbeat, r.created, r.started, r.ended, r.error FROM other.run r "
+    "r.pid, r.heartbeat, r.created, r.started, r.ended, r.error, NULL FROM other.run r "
     "JOIN other.experiment theirs ON theirs.id = r.experiment_id "
     "JOIN main.experiment mine ON mine.name = theirs.name AND mine.yaml = theirs.yaml "
     "WHERE r.id IN (SELECT id FROM incoming)",

@@ -3,13 +3,13 @@
  *   queued -> running -> done | failed | diverged | interrupted      interrupted -> running -> ...
  *
  * The passage to running is a claim made in one transaction. "Lost" is not stored: it is what a reader
- * concludes when a running row's process is gone from this host or its heartbeat is old, and it is claimed
- * like an interrupted run. */
+ * concludes when a running row's process is gone, and it is claimed like an interrupted run. Of a process on
+ * this machine the kernel says so, whatever clocks say; of one elsewhere (or before a reboot) only its
+ * heartbeat does, and the clocks of the two machines should agree to some minutes. */
 #include "base/log.h"
+#include "harness/process.h"
 #include "harness/store_internal.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,7 +75,8 @@ bool store_add_run(Store *store, const Experiment *experiment, const RunSpec *sp
     "SELECT run.id, experiment.name, run.arm, run.scale, run.device, run.git_commit, run.host, run.error, " \
     "run.data_hash, run.state, run.seed, run.pid, run.created, run.started, run.ended, run.heartbeat, "     \
     "run.config, "                                                                                          \
-    "(SELECT max(step) FROM metric WHERE run_id = run.id) FROM run JOIN experiment ON experiment.id = "     \
+    "(SELECT max(step) FROM metric WHERE run_id = run.id), run.process FROM run JOIN experiment ON "        \
+    "experiment.id = "                                                                                      \
     "experiment_id "
 
 bool config_text_get(const char *config, const char *key, char *value, size_t size) {
@@ -89,19 +90,16 @@ bool config_text_get(const char *config, const char *key, char *value, size_t si
     return false;
 }
 
-static bool process_is_alive(int pid) {
-    return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
-}
-
-static bool row_is_lost(const Store *store, const RunRow *row) {
+static bool row_is_lost(const RunRow *row, const char *mark) {
+    char now[96];
     if (row->state != RUN_RUNNING) return false;
-    const bool here = !strcmp(row->host, store->host);
-    return (here && !process_is_alive(row->pid)) || clock_wall() - row->heartbeat > LOST_SECONDS;
+    if (process_mark_is_near(mark)) return strcmp(process_mark(row->pid, now), mark) != 0;
+    return clock_wall() - row->heartbeat > LOST_SECONDS;
 }
 
-static RunRow row_read(const Store *store, sqlite3_stmt *s) {
+static RunRow row_read(sqlite3_stmt *s) {
     RunRow row = {0};
-    char state[16], steps[32];
+    char state[16], steps[32], mark[96];
     store_column(s, 0, row.id, sizeof row.id);
     store_column(s, 1, row.experiment, sizeof row.experiment);
     store_column(s, 2, row.arm, sizeof row.arm);
@@ -122,7 +120,8 @@ static RunRow row_read(const Store *store, sqlite3_stmt *s) {
     row.config = text_copy((const char *)sqlite3_column_text(s, 16));
     row.step = sqlite3_column_int64(s, 17);
     if (config_text_get(row.config, "train.steps", steps, sizeof steps)) row.steps = atoll(steps);
-    if (row_is_lost(store, &row)) row.state = RUN_LOST;
+    store_column(s, 18, mark, sizeof mark);
+    if (row_is_lost(&row, mark)) row.state = RUN_LOST;
     return row;
 }
 
@@ -146,7 +145,7 @@ static bool rows_collect(Store *store, sqlite3_stmt *statement, RunRow **rows, i
             CHECK(grown, "out of memory for %d runs", capacity);
             *rows = grown;
         }
-        (*rows)[(*count)++] = row_read(store, statement);
+        (*rows)[(*count)++] = row_read(statement);
     }
     sqlite3_reset(statement);
     if (code == SQLITE_DONE) return true;
@@ -216,12 +215,12 @@ static bool claim(Store *store, const char *id, bool retry, bool force, const Pr
     if (!store_get_run(store, id, before, error)) return false;
     *result = claim_decide(before, retry, force);
     if (*result != CLAIM_TAKEN) return true;
+    char mark[96];
     return store_execute(store, error,
-                         "UPDATE run SET state = 'running', host = ?, pid = ?, git_commit = ?, git_diff = ?, "
-                         "heartbeat = ?, "
-                         "error = NULL WHERE id = ?",
-                         "tittdt", from->host, (int64_t)from->pid, from->commit, from->diff ? from->diff : "",
-                         clock_wall(), before->id) &&
+                         "UPDATE run SET state = 'running', host = ?, pid = ?, process = ?, git_commit = ?, "
+                         "git_diff = ?, heartbeat = ?, error = NULL WHERE id = ?",
+                         "titttdt", from->host, (int64_t)from->pid, process_mark(from->pid, mark),
+                         from->commit, from->diff ? from->diff : "", clock_wall(), before->id) &&
            (!force || rows_after(store, before->id, -1, error));
 }
 
@@ -241,12 +240,14 @@ static bool changed_one(Store *store) {
 
 static bool start(Store *store, const char *id, const Provenance *from, int64_t step, Error *error) {
     const double now = clock_wall();
+    char mark[96];
     if (!store_execute(store, error,
-                       "UPDATE run SET pid = ?1, device = ?2, versions = ?3, heartbeat = ?4, ended = NULL, "
+                       "UPDATE run SET pid = ?1, process = ?9, device = ?2, versions = ?3, heartbeat = ?4, "
+                       "ended = NULL, "
                        "started = CASE WHEN ?5 = 0 THEN ?4 ELSE coalesce(started, ?4) END "
                        "WHERE id = ?6 AND state = 'running' AND host = ?7 AND pid IN (?1, ?8)",
-                       "ittditti", (int64_t)from->pid, from->device, from->versions ? from->versions : "{}",
-                       now, step, id, from->host, (int64_t)getppid()))
+                       "ittdittit", (int64_t)from->pid, from->device, from->versions ? from->versions : "{}",
+                       now, step, id, from->host, (int64_t)getppid(), process_mark(from->pid, mark)))
         return false;
     if (!changed_one(store))
         return error_set(error, "%s: run %s is not claimed by this harness; start it with `./run FILE.yaml`",

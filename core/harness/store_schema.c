@@ -38,6 +38,8 @@ static const char *const steps[] = {
     "CREATE INDEX run_experiment ON run(experiment_id);"
     "CREATE INDEX plan_run ON plan(run_id);"
     "CREATE INDEX event_run ON event(run_id, wall);",
+    /* Beside the process id, which other processes get after a reboot: process_mark(). */
+    "ALTER TABLE run ADD COLUMN process TEXT;",
 };
 
 int schema_version(void) {

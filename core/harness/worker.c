@@ -103,7 +103,7 @@ static bool folder_lock(Worker *worker, Error *error) {
     char path[1024];
     path_join(path, worker->folder, "lock");
     worker->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (worker->lock < 0) return error_set(error, "%s: cannot be made: %s", path, strerror(errno));
+    if (worker->lock < 0) return file_error(error, path, "cannot be made", errno);
     if (flock(worker->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return true;
     return error_set(error, "%s is in use by another process (of another database?): choose another --folder",
                      worker->folder);

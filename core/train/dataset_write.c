@@ -21,7 +21,7 @@ static bool images_map(DatasetWriter *writer, Error *error) {
     char path[1024];
     const int file =
         open(path_join(path, writer->temporary, "images.npy"), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file < 0) return error_set(error, "%s: cannot be written: %s", path, strerror(errno));
+    if (file < 0) return file_error(error, path, "cannot be written", errno);
     Text header = {0};
     npy_header(&array, &header);
     writer->map_size = header.length + (size_t)npy_count(&array);
@@ -37,7 +37,7 @@ static bool images_map(DatasetWriter *writer, Error *error) {
     text_free(&header);
     if (!reason) return true;
     writer->map = NULL;
-    return error_set(error, "%s: no room for %zu bytes: %s", path, writer->map_size, strerror(reason));
+    return file_error(error, path, "room cannot be made for it", reason);
 }
 
 bool writer_open(DatasetWriter *writer, const DatasetInfo *info, const char *folder, Error *error) {
@@ -58,9 +58,9 @@ bool writer_open(DatasetWriter *writer, const DatasetInfo *info, const char *fol
 }
 
 static bool images_flush(DatasetWriter *writer, Error *error) {
-    const bool done = msync(writer->map, writer->map_size, MS_SYNC) == 0;
-    if (!done) error_set(error, "%s/images.npy: writing failed: %s", writer->temporary, strerror(errno));
-    return done;
+    char path[1024];
+    return msync(writer->map, writer->map_size, MS_SYNC) == 0 ||
+           file_error(error, path_join(path, writer->temporary, "images.npy"), "writing failed", errno);
 }
 
 static bool labels_write(const DatasetWriter *writer, Error *error) {
@@ -87,7 +87,7 @@ bool writer_commit(DatasetWriter *writer, Error *error) {
     bool done = images_flush(writer, error) && labels_write(writer, error) &&
                 dataset_info_write(path_join(path, writer->temporary, "dataset.yaml"), &writer->info, error);
     if (done && rename(writer->temporary, writer->target) != 0)
-        done = error_set(error, "%s: cannot take its name: %s", writer->target, strerror(errno));
+        done = file_error(error, writer->target, "cannot take its name", errno);
     writer_cancel(writer);
     return done;
 }

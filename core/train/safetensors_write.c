@@ -50,12 +50,15 @@ static Text header_compose(const SafeTensor *tensors, int count, const char *con
     return text;
 }
 
-static void number_write(FILE *stream, uint64_t number) {
-    for (int i = 0; i < 8; i++) putc((int)(number >> (8 * i) & 0xFF), stream);
+/* The length of the header, lowest byte first. */
+static void number_write(AtomicFile *file, uint64_t number) {
+    uint8_t bytes[8];
+    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)(number >> (8 * i));
+    atomic_write(file, bytes, sizeof bytes);
 }
 
 /* Writes all tensors and returns the sum of their hashes. */
-static uint64_t tensors_write(FILE *stream, const SafeTensor *tensors, int count, TensorProvider *provide,
+static uint64_t tensors_write(AtomicFile *file, const SafeTensor *tensors, int count, TensorProvider *provide,
                               void *context) {
     size_t largest = 1;
     for (int i = 0; i < count; i++) largest = tensors[i].bytes > largest ? tensors[i].bytes : largest;
@@ -65,18 +68,18 @@ static uint64_t tensors_write(FILE *stream, const SafeTensor *tensors, int count
     for (int i = 0; i < count; i++) {
         provide(context, i, buffer);
         sum += safetensor_hash(&tensors[i], buffer);
-        fwrite(buffer, 1, tensors[i].bytes,
-               stream); /* a failure stays on the stream, where commit finds it */
+        atomic_write(file, buffer, tensors[i].bytes);
     }
     free(buffer);
     return sum;
 }
 
-static void checksum_write(FILE *stream, const char *header, uint64_t sum) {
+static void checksum_write(AtomicFile *file, const char *header, uint64_t sum) {
+    char text[sizeof NO_SUM];
     const char *place = strstr(header, NO_SUM);
     CHECK(place, "the header has lost its checksum");
-    if (fseek(stream, 8 + (place - header), SEEK_SET) == 0)
-        fprintf(stream, "%016llx", (unsigned long long)sum);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)sum);
+    atomic_write_at(file, 8 + (place - header), text, strlen(text));
 }
 
 bool safetensors_stream(const char *path, const SafeTensor *tensors, int count, const char *const *metadata,
@@ -84,13 +87,13 @@ bool safetensors_stream(const char *path, const SafeTensor *tensors, int count, 
     AtomicFile file;
     if (!atomic_open(&file, path, error)) return false;
     Text header = header_compose(tensors, count, metadata, pairs);
-    number_write(file.stream, header.length);
-    fwrite(header.text, 1, header.length, file.stream);
-    uint64_t sum = tensors_write(file.stream, tensors, count, provide, context);
+    number_write(&file, header.length);
+    atomic_write(&file, header.text, header.length);
+    uint64_t sum = tensors_write(&file, tensors, count, provide, context);
     for (int i = 0; i < pairs; i++) {
         sum += metadata_hash(metadata[2 * i], metadata[2 * i + 1]);
     }
-    checksum_write(file.stream, header.text, sum);
+    checksum_write(&file, header.text, sum);
     text_free(&header);
     return atomic_commit(&file, error);
 }

@@ -89,10 +89,41 @@ static void test_lost_run_is_taken_over(void **state) {
     must(store_execute(store, &error, "UPDATE run SET pid = ?", "i", (int64_t)dead_process()), &error);
     assert_int_equal(run_get(store, "aa10").state, RUN_LOST);
     assert_int_equal(run_claim(store, "aa10", false, false), CLAIM_TAKEN);
-    must(store_execute(store, &error, "UPDATE run SET host = 'elsewhere', pid = 1", ""), &error);
+    must(store_execute(store, &error, "UPDATE run SET host = 'elsewhere', pid = 1, process = 'boot/space/1'",
+                       ""),
+         &error);
     assert_int_equal(run_get(store, "aa10").state, RUN_RUNNING);
     must(store_execute(store, &error, "UPDATE run SET heartbeat = heartbeat - 3600", ""), &error);
     assert_int_equal(run_get(store, "aa10").state, RUN_LOST);
+}
+
+/* Its clock was moved, in either direction: the process is there, so the run is not lost. */
+static void test_a_clock_that_moves_loses_no_run(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Error error;
+    run_add(store, "aa10", "");
+    run_claim(store, "aa10", false, false);
+    must(store_execute(store, &error, "UPDATE run SET heartbeat = heartbeat - 86400", ""), &error);
+    assert_int_equal(run_claim(store, "aa10", false, false), CLAIM_RUNNING);
+    must(store_execute(store, &error, "UPDATE run SET heartbeat = heartbeat + 2 * 86400", ""), &error);
+    assert_int_equal(run_claim(store, "aa10", false, false), CLAIM_RUNNING);
+}
+
+/* The process id of a run that was lost belongs to another process now: on this boot, or after a reboot. */
+static void test_a_reused_process_id_deceives_nobody(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Error error;
+    run_add(store, "aa10", "");
+    run_claim(store, "aa10", false, false);
+    must(store_execute(store, &error, "UPDATE run SET pid = 1", ""), &error);
+    assert_int_equal(run_get(store, "aa10").state, RUN_LOST);
+    must(store_execute(store, &error, "UPDATE run SET pid = ?, process = 'boot' || substr(process, 5)", "i",
+                       (int64_t)getpid()),
+         &error);
+    assert_int_equal(run_get(store, "aa10").state,
+                     RUN_RUNNING); /* perhaps another machine's: its heartbeat is fresh */
+    must(store_execute(store, &error, "UPDATE run SET heartbeat = heartbeat - 3600", ""), &error);
+    assert_int_equal(run_claim(store, "aa10", false, false), CLAIM_TAKEN);
 }
 
 static void test_writes_are_refused_once_another_process_has_the_run(void **state) {
@@ -226,6 +257,8 @@ int main(void) {
         STORE_TEST(test_ambiguous_and_unknown_prefixes),
         STORE_TEST(test_claims),
         STORE_TEST(test_lost_run_is_taken_over),
+        STORE_TEST(test_a_clock_that_moves_loses_no_run),
+        STORE_TEST(test_a_reused_process_id_deceives_nobody),
         STORE_TEST(test_writes_are_refused_once_another_process_has_the_run),
         STORE_TEST(test_tick_stores_what_exists),
         STORE_TEST(test_resume_deletes_what_comes_after_the_checkpoint),

@@ -57,11 +57,12 @@ const ConvChoice *conv_choice_find(Device *device, const ConvShape *shape, ConvP
 /* A file that cannot be written costs reproducibility, not the run. */
 static void line_append(const char *path, const char *before, const char *line) {
     FILE *file = fopen(path, "a");
-    if (!file || fprintf(file, "%s%s", before, line) < 0)
+    bool stored = file && fprintf(file, "%s%s", before, line) >= 0;
+    if (file) stored = fclose(file) == 0 && stored; /* what is written, is written here */
+    if (!stored)
         log_warn(
             "%s: the choice of a convolution could not be stored; a resumed run may differ in its last bits",
             path);
-    if (file) fclose(file);
 }
 
 void conv_choice_add(Device *device, const ConvShape *shape, ConvPass pass, int place, int64_t engine) {
