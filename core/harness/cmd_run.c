@@ -96,7 +96,7 @@ static void run_show(Store *store, const RunSpec *spec) {
 /* With --resolved, every key of every run, as it is stored: several runs are several YAML documents. */
 static void config_show(const RunSpec *spec, bool first) {
     Text text = {0};
-    config_print(&spec->config, false, &text);
+    config_print(&spec->config, CONFIG_ALL, &text);
     printf("%s%s", first ? "" : "---\n", text_view(&text));
     text_free(&text);
 }

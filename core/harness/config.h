@@ -52,9 +52,12 @@ bool config_has_key(const char *name);
 /* "; did you mean 'train.batch'?", or "" when no key or section is near. */
 const char *config_suggestion(const char *name, char out[128]);
 
-/* "key: value" lines in the table's order. All keys; as YAML it reads back to the same configuration. With
- * `identity` only what makes the identity (see above). */
-void config_print(const Config *, bool identity, Text *out);
+/* Which keys: all of them; those that make the identity (see above); of these, those that decide the weights,
+ * hence all but the evaluation's. */
+typedef enum ConfigPart { CONFIG_ALL, CONFIG_IDENTITY, CONFIG_TRAINING } ConfigPart;
+
+/* "key: value" lines in the table's order. CONFIG_ALL, as YAML, reads back to the same configuration. */
+void config_print(const Config *, ConfigPart, Text *out);
 
 /* What config_print() wrote, over the defaults; every problem at once, as "name:line:column: ...". */
 bool config_parse(const char *text, size_t size, const char *name, Config *, Error *);

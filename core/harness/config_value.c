@@ -285,11 +285,16 @@ static bool is_default(const Key *key, const Config *config, const Config *initi
     return same;
 }
 
-void config_print(const Config *config, bool identity, Text *out) {
+static bool is_part(const Key *key, ConfigPart part) {
+    if (part == CONFIG_TRAINING && !strncmp(key->name, "evaluation.", 11)) return false;
+    return part == CONFIG_ALL || key->identity;
+}
+
+void config_print(const Config *config, ConfigPart part, Text *out) {
     const Config initial = config_default();
     for (int i = 0; i < config_key_count; i++) {
         const Key *key = &config_keys[i];
-        if (identity && (!key->identity || is_default(key, config, &initial))) continue;
+        if (!is_part(key, part) || (part != CONFIG_ALL && is_default(key, config, &initial))) continue;
         text_append(out, "%s: ", key->name);
         key_print(key, config, out);
         text_append(out, "\n");

@@ -35,7 +35,7 @@ typedef struct Point {
 void plan_run_id(const Config *config, const char *data_hash, char id[16]) {
     Text text = {0};
     text_append(&text, "numerics: %d\n", NUMERICS_VERSION);
-    config_print(config, true, &text);
+    config_print(config, CONFIG_IDENTITY, &text);
     text_append(&text, "data: %s\n", data_hash);
     const Hash hash = hash_bytes(text.text, text.length);
     snprintf(id, 16, "%.*s", ID_DIGITS, hash.hex);

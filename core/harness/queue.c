@@ -99,7 +99,7 @@ static bool folder_prepare(const Queue *queue, Job *job, Error *error) {
     char path[1024];
     Text config = {0};
     if (queue->request->force && !folder_remove(job->folder, error)) return false;
-    config_print(&job->spec->config, false, &config);
+    config_print(&job->spec->config, CONFIG_ALL, &config);
     const bool done =
         folder_make(job->folder, error) && file_write_atomic(path_join(path, job->folder, "config.yaml"),
                                                              text_view(&config), config.length, error);

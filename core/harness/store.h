@@ -82,6 +82,8 @@ bool store_start_run(Store *, const char *id, const Provenance *, int64_t checkp
 bool store_end_run(Store *, const char *id, int holder, RunState, const char *message, Error *);
 /* All metrics of a tick and the heartbeat; fails when another process has taken the run over. */
 bool store_tick(Store *, const char *id, const Tick *, Error *);
+/* Metrics of a run become those of another, which was trained by it. */
+bool store_copy_metrics(Store *, const char *from, const char *to, Error *);
 bool store_heartbeat(Store *, const char *id, int holder, Error *);
 bool store_evaluation(Store *, const char *id, int64_t step, const char *weights, int nfe, const Evaluation *,
                       Error *);

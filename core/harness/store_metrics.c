@@ -66,6 +66,13 @@ bool store_tick(Store *store, const char *id, const Tick *tick, Error *error) {
            transaction_end(store, tick_write(store, id, tick, error), error);
 }
 
+bool store_copy_metrics(Store *store, const char *from, const char *to, Error *error) {
+    return store_execute(store, error,
+                         "INSERT OR REPLACE INTO metric(run_id, step, images, name, value, wall) "
+                         "SELECT ?2, step, images, name, value, wall FROM metric WHERE run_id = ?1",
+                         "tt", from, to);
+}
+
 bool store_evaluation(Store *store, const char *id, int64_t step, const char *weights, int nfe,
                       const Evaluation *evaluation, Error *error) {
     return store_execute(store, error,

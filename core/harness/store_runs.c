@@ -61,7 +61,7 @@ static bool run_add(Store *store, const Experiment *experiment, const RunSpec *s
 
 bool store_add_run(Store *store, const Experiment *experiment, const RunSpec *spec, Error *error) {
     Text config = {0};
-    config_print(&spec->config, false, &config);
+    config_print(&spec->config, CONFIG_ALL, &config);
     const bool added =
         transaction_begin(store, error) &&
         transaction_end(store, run_add(store, experiment, spec, text_view(&config), error), error);

@@ -7,6 +7,7 @@
 #include "harness/cli.h"
 #include "harness/provenance.h"
 #include "harness/relay.h"
+#include "harness/training.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,10 +136,7 @@ static bool data_open(Worker *worker, Error *error) {
 }
 
 static bool trainer_make(Worker *worker, Error *error) {
-    Text identity = {0};
-    config_print(&worker->config, true, &identity);
-    worker->config_hash = hash_bytes(text_view(&identity), identity.length);
-    text_free(&identity);
+    worker->config_hash = training_hash(&worker->config);
     snprintf(worker->name, sizeof worker->name, "run %s", worker->id);
     const TrainSetup setup = {.model = &worker->config.model,
                               .ct = &worker->config.ct,
@@ -159,7 +157,7 @@ static bool all_open(Worker *worker, Error *error) {
     return folder_lock(worker, error) && store_open(worker->paths.database, &worker->store, error) &&
            config_open(worker, error) && data_open(worker, error) &&
            device_open(worker->device_spec, worker->threads, &worker->device, error) &&
-           trainer_make(worker, error) && preflight_check(worker, error);
+           training_adopt(worker, error) && trainer_make(worker, error) && preflight_check(worker, error);
 }
 
 static void all_close(Worker *worker) {

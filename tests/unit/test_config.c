@@ -20,10 +20,10 @@ static void set(Config *config, const char *key, const char *value) {
     if (!config_set(config, key, value, &error)) fail_msg("%s", error.text);
 }
 
-static char *printed(const Config *config, bool identity) {
+static char *printed(const Config *config, ConfigPart part) {
     Text text = {0};
     text_append(&text, "%s", ""); /* nothing is "", not NULL */
-    config_print(config, identity, &text);
+    config_print(config, part, &text);
     return text.text;
 }
 
@@ -98,7 +98,7 @@ static void defaults_stay_what_they_are(void **state) {
     (void)state;
     const Config config = config_default();
     Error error = {0};
-    char *text = printed(&config, false), *identity = printed(&config, true);
+    char *text = printed(&config, CONFIG_ALL), *identity = printed(&config, CONFIG_IDENTITY);
     assert_int_equal(NUMERICS_VERSION, 1);
     assert_string_equal(text, defaults);
     assert_string_equal(identity, "");
@@ -174,13 +174,13 @@ static const Refusal refusals[] = {
 static void bad_values_are_refused_and_change_nothing(void **state) {
     (void)state;
     Config config = config_default();
-    char *before = printed(&config, false);
+    char *before = printed(&config, CONFIG_ALL);
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         Error error = {0};
         assert_false(config_set(&config, refusals[i].key, refusals[i].value, &error));
         assert_string_equal(error.text, refusals[i].message);
     }
-    char *after = printed(&config, false);
+    char *after = printed(&config, CONFIG_ALL);
     assert_string_equal(after, before);
     free(before);
     free(after);
@@ -254,7 +254,7 @@ static void other_value(const Key *key, uint32_t number, char value[64]) {
 static void every_key_enters_the_identity_but_four(void **state) {
     (void)state;
     const Config base = config_default();
-    char *identity = printed(&base, true);
+    char *identity = printed(&base, CONFIG_IDENTITY);
     int left_out = 0;
     for (int i = 0; i < config_key_count; i++) {
         const Key *key = &config_keys[i];
@@ -262,7 +262,7 @@ static void every_key_enters_the_identity_but_four(void **state) {
         char value[64];
         other_value(key, 0, value);
         set(&config, key->name, value);
-        char *other = printed(&config, true);
+        char *other = printed(&config, CONFIG_IDENTITY);
         const bool differs = strcmp(identity, other) != 0;
         const bool expected = strcmp(key->name, "train.micro_batch") && strcmp(key->name, "train.tick") &&
                               strcmp(key->name, "train.checkpoint") && strcmp(key->name, "evaluation.grid");
@@ -285,9 +285,9 @@ static void printing_reads_back_to_the_same_bytes(void **state) {
             other_value(&config_keys[i], number * 1000 + (uint32_t)i, value);
             if ((number + (uint32_t)i) % 3) set(&config, config_keys[i].name, value);
         }
-        char *text = printed(&config, false);
+        char *text = printed(&config, CONFIG_ALL);
         if (!config_parse(text, strlen(text), "stored", &back, &error)) fail_msg("%s", error.text);
-        char *again = printed(&back, false);
+        char *again = printed(&back, CONFIG_ALL);
         assert_string_equal(again, text);
         assert_memory_equal(&config.ct, &back.ct, sizeof config.ct);
         assert_memory_equal(&config.evaluation, &back.evaluation, sizeof config.evaluation);

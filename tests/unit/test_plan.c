@@ -261,7 +261,7 @@ static void the_id_is_the_hash_of_what_decides_the_numbers(void **state) {
     const RunSpec *run = &plan.runs[0];
     Text text = {0};
     text_append(&text, "numerics: %d\n", NUMERICS_VERSION);
-    config_print(&run->config, true, &text);
+    config_print(&run->config, CONFIG_IDENTITY, &text);
     text_append(&text, "data: %s\n", run->data_hash);
     const Hash hash = hash_bytes(text.text, text.length);
     text_free(&text);
@@ -295,7 +295,7 @@ static void the_stored_configuration_gives_the_same_id(void **state) {
     Config config;
     Error error = {0};
     char id[16];
-    config_print(&plan.runs[0].config, false, &text);
+    config_print(&plan.runs[0].config, CONFIG_ALL, &text);
     assert_true(config_parse(text.text, text.length, "stored", &config, &error));
     plan_run_id(&config, plan.runs[0].data_hash, id);
     assert_string_equal(id, plan.runs[0].id);
