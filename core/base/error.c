@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define OUT_OF_MEMORY "out of memory"
 
 static char die_context[256];
 
@@ -53,5 +56,6 @@ void die(const char *file, int line, const char *format, ...) {
     if (die_context[0]) fprintf(stderr, " (%s)", die_context);
     fputc('\n', stderr);
     fflush(stderr);
+    if (strncmp(format, OUT_OF_MEMORY, strlen(OUT_OF_MEMORY)) == 0) _exit(1);
     abort();
 }

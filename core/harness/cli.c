@@ -3,8 +3,10 @@
 #include "harness/cli.h"
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* In the order of the help; those without a summary are internal. */
 static const Command *const commands[] = {
@@ -38,7 +40,23 @@ static int command_unknown(const char *word) {
     return EXIT_USAGE;
 }
 
-int cli_main(int argc, char **argv) {
+/* A program that is started with one of these closed gets its number for the next file it opens, and would
+ * then write its messages into, say, the database. */
+static void streams_open(void) {
+    int file = open("/dev/null", O_RDWR);
+    while (file >= 0 && file <= STDERR_FILENO) file = open("/dev/null", O_RDWR);
+    if (file >= 0) close(file);
+}
+
+/* What was printed is an answer too: a full disk must not cut it short in silence. */
+static int output_finish(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    log_error(
+        "standard output could not be written to its end: what was printed is cut short (is the disk full?)");
+    return code ? code : EXIT_RUN_FAILED;
+}
+
+static int command_dispatch(int argc, char **argv) {
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
         command_help.run(1, (char *[]){"help", NULL});
         return argc < 2 ? EXIT_USAGE : EXIT_DONE;
@@ -47,6 +65,11 @@ int cli_main(int argc, char **argv) {
     if (command) return command->run(argc - 1, argv + 1);
     if (is_yaml(argv[1]) || strchr(argv[1], '=') || argv[1][0] == '-') return command_run.run(argc, argv);
     return command_unknown(argv[1]);
+}
+
+int cli_main(int argc, char **argv) {
+    streams_open();
+    return output_finish(command_dispatch(argc, argv));
 }
 
 /* ---- help ---- */

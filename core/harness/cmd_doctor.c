@@ -67,7 +67,7 @@ static void space_check(const Paths *paths) {
 
 static void tool_check(const char *name, const char *use, const char *remedy) {
     Text text = {0};
-    if (process_capture((const char *[]){name, "--version", NULL}, &text))
+    if (process_capture((const char *[]){name, "--version", NULL}, &text, NULL))
         good(name, "%.*s", (int)strcspn(text_view(&text), "\n"), text_view(&text));
     else
         bad(false, name, use, remedy);

@@ -50,34 +50,45 @@ static void variable(Text *out, const char *name, const char *value) {
     text_append(out, "'; ");
 }
 
+/* The last of gnuplot's lines is the error; those before it repeat the command or warn. */
+static bool plot_refused(const Question *question, const char *complaints, Error *error) {
+    size_t end = strlen(complaints);
+    while (end && strchr(" \n", complaints[end - 1])) end--;
+    size_t begin = end;
+    while (begin && complaints[begin - 1] != '\n') begin--;
+    if (begin == end)
+        return error_set(error,
+                         "paper_figs/%s.gp cannot be drawn without gnuplot: apt-get install gnuplot-nox",
+                         question->name);
+    return error_set(error, "gnuplot cannot draw paper_figs/%s.gp: %.*s", question->name, (int)(end - begin),
+                     complaints + begin);
+}
+
+/* gnuplot draws to its standard output (/dev/stdout), because it does not notice when a disk is full; we do. */
 static bool figure_plot(const Paths *paths, const Question *question, const char *title, const char *data,
                         const char *stem, const char *format, Error *error) {
     char script[1024], common[1024], folder[1024], file[96];
-    Text variables = {0}, output = {0}, image = {0};
+    Text variables = {0}, image = {0}, complaints = {0};
     snprintf(file, sizeof file, "%s.gp", question->name);
     path_join(folder, paths->root, "paper_figs");
-    text_append(&image, "%s.%s", stem, format);
     variable(&variables, "data", data);
-    variable(&variables, "out", text_view(&image));
+    variable(&variables, "out", "/dev/stdout");
     variable(&variables, "format", format);
     variable(&variables, "title", title);
-    const char *arguments[] = {"sh",
-                               "-c",
-                               "exec \"$@\" 2>&1",
-                               "sh",
-                               "gnuplot",
+    const char *arguments[] = {"gnuplot",
                                "-e",
                                text_view(&variables),
                                path_join(common, folder, "style.gp"),
                                path_join(script, folder, file),
                                NULL};
-    bool ok = process_capture(arguments, &output);
-    if (!ok)
-        error_set(error, "gnuplot could not draw paper_figs/%s.gp (is gnuplot installed?): %s",
-                  question->name, text_view(&output));
+    char *path = text_format("%s.%s", stem, format);
+    const bool ok = process_capture(arguments, &image, &complaints) && image.length
+                        ? file_write_atomic(path, image.text, image.length, error)
+                        : plot_refused(question, text_view(&complaints), error);
+    free(path);
     text_free(&variables);
-    text_free(&output);
     text_free(&image);
+    text_free(&complaints);
     return ok;
 }
 

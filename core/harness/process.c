@@ -1,5 +1,5 @@
 /* Child processes by posix_spawn: for facts (git) and for runs (this program itself). */
-#define _GNU_SOURCE /* pipe2 */
+#define _GNU_SOURCE /* pipe2, memfd_create */
 #include "harness/process.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,21 +38,26 @@ static int exit_status(int pid) {
     return status;
 }
 
-bool process_capture(const char *const *arguments, Text *output) {
+/* Complaints go to a file in memory: two pipes would have to be read by turns. */
+bool process_capture(const char *const *arguments, Text *output, Text *complaints) {
     int ends[2], pid;
     if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    const int errors = memfd_create("complaints", MFD_CLOEXEC);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    const bool started =
-        posix_spawnp(&pid, arguments[0], &actions, NULL, spawn_arguments(arguments), environ) == 0;
+    posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
+    const bool started = errors >= 0 && posix_spawnp(&pid, arguments[0], &actions, NULL,
+                                                     spawn_arguments(arguments), environ) == 0;
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
-    const bool read_all = started && output_read(ends[0], output);
+    bool done = started && output_read(ends[0], output);
     close(ends[0]);
-    return started && exit_status(pid) == 0 && read_all;
+    if (started) done = exit_status(pid) == 0 && done;
+    if (started && complaints && lseek(errors, 0, SEEK_SET) == 0) output_read(errors, complaints);
+    if (errors >= 0) close(errors);
+    return done;
 }
 
 /* The child starts with no signal blocked and the usual handling: the parent's choices are not its own. */

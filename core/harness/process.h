@@ -5,9 +5,9 @@
 
 #include "base/text.h"
 
-/* Runs a program found on PATH and collects what it prints (its complaints are dropped). False when it cannot
- * be started or does not exit with 0. `arguments` ends with NULL. */
-bool process_capture(const char *const *arguments, Text *output);
+/* Runs a program found on PATH and collects what it prints, and what it complains about (NULL: dropped).
+ * False when it cannot be started or does not exit with 0. `arguments` ends with NULL. */
+bool process_capture(const char *const *arguments, Text *output, Text *complaints);
 
 /* Starts this very program with other arguments (arguments[0] is only a name), in a process group of its own
  * so that Ctrl-C reaches it only through us; standard input is empty, both outputs are appended to `log`.

@@ -32,7 +32,8 @@ static Provenance provenance_begin(void) {
 
 static char *source_diff(const char *root) {
     Text diff = {0};
-    if (!process_capture((const char *[]){"git", "-C", root, "diff", "--no-ext-diff", "HEAD", NULL}, &diff))
+    if (!process_capture((const char *[]){"git", "-C", root, "diff", "--no-ext-diff", "HEAD", NULL}, &diff,
+                         NULL))
         text_clear(&diff);
     char *text = diff.length > DIFF_LONGEST ? text_format("%.*s\n[%zu bytes more are left out]\n",
                                                           DIFF_LONGEST, diff.text, diff.length - DIFF_LONGEST)
@@ -44,7 +45,7 @@ static char *source_diff(const char *root) {
 Provenance provenance_of_source(const char *root) {
     Provenance from = provenance_begin();
     Text commit = {0};
-    if (process_capture((const char *[]){"git", "-C", root, "rev-parse", "HEAD", NULL}, &commit))
+    if (process_capture((const char *[]){"git", "-C", root, "rev-parse", "HEAD", NULL}, &commit, NULL))
         snprintf(from.commit, sizeof from.commit, "%.*s", (int)strcspn(text_view(&commit), "\n"),
                  text_view(&commit));
     text_free(&commit);

@@ -191,6 +191,13 @@ static void end_print(const Worker *worker, TrainEnd end) {
              (long long)(step - worker->first_step));
 }
 
+/* A log on a full disk has holes, which nobody would see in it. */
+static void log_judge(const Worker *worker) {
+    if (ferror(stderr))
+        store_event(worker->store, worker->id, "warning",
+                    "lines of log.txt are missing: it could not be written", NULL);
+}
+
 static int run_end(Worker *worker, TrainEnd end, Error *error) {
     static const RunState states[] = {RUN_DONE, RUN_INTERRUPTED, RUN_DIVERGED, RUN_FAILED};
     const bool bad = end == TRAIN_DIVERGED || end == TRAIN_FAILED;
@@ -198,6 +205,7 @@ static int run_end(Worker *worker, TrainEnd end, Error *error) {
         log_error("%s", error->text);
     else
         end_print(worker, end);
+    log_judge(worker);
     if (!store_end_run(worker->store, worker->id, 0, states[end], bad ? error->text : NULL, error)) {
         log_error("%s", error->text);
         return EXIT_RUN_FAILED;

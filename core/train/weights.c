@@ -95,13 +95,28 @@ static bool shape_agrees(const Param *param, const SafeTensor *tensor) {
     return same;
 }
 
+/* "name (24 x 3 in the file, 16 x 3 in the network)" */
+static const char *shapes_print(const Param *param, const SafeTensor *tensor, char out[256]) {
+    Text text = {0};
+    text_append(&text, "%s (", param->name);
+    for (int i = 0; i < tensor->rank; i++)
+        text_append(&text, i ? " x %lld" : "%lld", (long long)tensor->shape[i]);
+    text_append(&text, " in the file, ");
+    for (int i = 0; i < param->rank; i++) text_append(&text, i ? " x %d" : "%d", param->shape[i]);
+    snprintf(out, 256, "%s in the network)", text_view(&text));
+    text_free(&text);
+    return out;
+}
+
 static void param_load(const SafeTensors *file, const char *prefix, const Param *param, float *values,
                        Problems *problems) {
     const SafeTensor *tensor = param_tensor(file, prefix, param);
     if (!tensor) {
         problem_add(&problems->missing, param->name);
     } else if (!shape_agrees(param, tensor)) {
-        problem_add(&problems->misshapen, param->name);
+        char both[256];
+        const bool first = problems->misshapen.count == 0;
+        problem_add(&problems->misshapen, first ? shapes_print(param, tensor, both) : param->name);
     } else {
         float *floats = malloc((size_t)param->count * sizeof(float) + 1);
         CHECK(floats, "out of memory for %s", param->name);
