@@ -182,6 +182,7 @@ ABLATIONS := $(patsubst ablations/%.yaml,%,$(sort $(wildcard ablations/*.yaml)))
 ablation-%: ablations/%.yaml build
 	./run $< --scale $(SCALE) $(ARGS)
 	./run table ablation experiment=$*
+	./run table verdict experiment=$*
 	./run figure arms experiment=$*
 
 ablations: build

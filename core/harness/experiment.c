@@ -152,9 +152,31 @@ static void read_grid(const Source *source, Axes *grid) {
     }
 }
 
+static void check_arm(const Source *source, const YamlNode *node, const NamedList *arms) {
+    if (node->kind != YAML_SCALAR || !named_find(arms, node->text))
+        complain(source, node, "'paper': '%s' is none of the arms",
+                 node->kind == YAML_SCALAR ? node->text : "...");
+}
+
+/* `paper: { best: ARM, worse: [ARM, ARM] }`, what the paper found; the verdict reads it from the text that is
+ * stored (claim.c), so here it is only checked. */
+static void check_claim(const Source *source, const NamedList *arms) {
+    const YamlNode *claim = yaml_find(source->root, "paper");
+    if (!claim) return;
+    const YamlNode *best = claim->kind == YAML_MAP ? yaml_find(claim, "best") : NULL,
+                   *worse = best ? yaml_find(claim, "worse") : NULL;
+    if (!best || claim->count != (worse ? 2 : 1) || (worse && worse->kind != YAML_LIST)) {
+        complain(source, claim, "'paper': expected { best: ARM } or { best: ARM, worse: [ARM, ...] }");
+        return;
+    }
+    check_arm(source, best, arms);
+    for (int i = 0; worse && i < worse->count; i++) check_arm(source, &worse->children[i], arms);
+}
+
 /* ---- the settings ---- */
 
-static const char *const words[] = {"name", "notes", "base", "set", "scale", "scales", "arms", "grid"};
+static const char *const words[] = {"name",   "notes", "base", "set",  "scale",
+                                    "scales", "arms",  "grid", "paper"};
 enum { WORDS = sizeof words / sizeof *words };
 
 static bool is_reserved(const char *key) {
@@ -238,6 +260,7 @@ static void read_everything(ExperimentFile *experiment, const Source *source, co
     read_notes(source, &experiment->record.notes);
     read_named(source, "arms", sizeof((RunSpec *)0)->arm - 1, &experiment->arms);
     read_grid(source, &experiment->grid);
+    check_claim(source, &experiment->arms);
 }
 
 static bool chain_is_good(const Chain *chain, const char *where, const char *path, Problems *problems) {

@@ -44,6 +44,8 @@ const char *network_file_system(unsigned long magic);
 
 /* Gives the connection the paper's quantities as SQL functions (store_functions.c). */
 bool functions_register(Store *, Error *);
+/* And what an experiment says of the paper (claim.c). */
+bool claims_register(Store *, Error *);
 
 /* Tables, and steps from older layouts (store_schema.c). */
 bool schema_migrate(Store *, Error *);

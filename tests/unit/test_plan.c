@@ -350,6 +350,17 @@ static void all_problems_come_at_once(void **state) {
             "command line: no.yaml: cannot be opened: No such file or directory"));
 }
 
+static void what_the_paper_found_is_about_the_arms(void **state) {
+    (void)state;
+    const char *one = written("claim.yaml", "arms: {x: {}, y: {seed: 1}}\npaper: {best: z, worse: [y, w]}\n"),
+               *two = written("claims.yaml", "arms: {x: {}, y: {seed: 1}}\npaper: x\n");
+    refused((Ask){.files = {one, two}},
+            placed("@/claim.yaml:2:9: 'paper': 'z' is none of the arms\n"
+                   "@/claim.yaml:2:29: 'paper': 'w' is none of the arms\n"
+                   "@/claims.yaml:2:1: 'paper': expected { best: ARM } or { best: ARM, "
+                   "worse: [ARM, ...] }"));
+}
+
 static void contradictions_name_the_line_that_decided(void **state) {
     (void)state;
     const char *path = written(
@@ -428,6 +439,7 @@ int main(void) {
         cmocka_unit_test(the_stored_configuration_gives_the_same_id),
         cmocka_unit_test(the_same_run_may_belong_to_two_experiments),
         cmocka_unit_test(all_problems_come_at_once),
+        cmocka_unit_test(what_the_paper_found_is_about_the_arms),
         cmocka_unit_test(contradictions_name_the_line_that_decided),
         cmocka_unit_test(bases_that_lead_nowhere_are_refused),
         cmocka_unit_test(names_must_differ),

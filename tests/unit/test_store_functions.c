@@ -77,10 +77,10 @@ static void mistakes_are_said(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(schedules_are_those_that_train, fixture_open, fixture_close),
-        cmocka_unit_test_setup_teardown(settings_hold_for_their_own_call, fixture_open, fixture_close),
-        cmocka_unit_test_setup_teardown(proposition_is_the_exact_one, fixture_open, fixture_close),
-        cmocka_unit_test_setup_teardown(mistakes_are_said, fixture_open, fixture_close),
+        STORE_TEST(schedules_are_those_that_train),
+        STORE_TEST(settings_hold_for_their_own_call),
+        STORE_TEST(proposition_is_the_exact_one),
+        STORE_TEST(mistakes_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
