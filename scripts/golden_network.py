@@ -11,13 +11,14 @@ the paper's range and one in between. The metadata has the configuration and wha
 import argparse
 import pathlib
 
-import numpy as np
 import torch
 
+from draws import SharedMasks
 from reference import (Config, UNet, coefficients, config_to_lines, consistency, no_dropout, parameter_count, randomise,
                        write_safetensors)
 
 SIGMAS = [0.002, 0.3, 80.0]
+SEED, STEP, FIRST_SAMPLE = 0x1234567890ABCDEF, 7, 5  # of the dropout masks
 
 NETWORKS = {
     # NCSN++ with attention on one resolution.
@@ -53,46 +54,6 @@ NETWORKS = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------------ masks
-
-STREAM_DROPOUT, SEED, STEP, FIRST_SAMPLE = 64, 0x1234567890ABCDEF, 7, 5
-
-
-def philox(counter, key):
-    """Philox4x32-10 on arrays of counters: four uint64 arrays holding 32 bits each."""
-    x, low = list(counter), np.uint64(0xFFFFFFFF)
-    k0, k1 = key & 0xFFFFFFFF, key >> 32
-    for _ in range(10):
-        p0, p1 = x[0] * np.uint64(0xD2511F53), x[2] * np.uint64(0xCD9E8D57)
-        x = [(p1 >> np.uint64(32)) ^ x[1] ^ np.uint64(k0), p1 & low, (p0 >> np.uint64(32)) ^ x[3] ^ np.uint64(k1), p0 & low]
-        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return x
-
-
-def keep_mask(layer, sample, count, rate):
-    """Whether each element of one sample survives: eight 16-bit lanes a block, in the order of the words' halves, low first."""
-    blocks = np.arange((count + 7) // 8, dtype=np.uint64)
-    same = np.ones_like(blocks)
-    words = philox([blocks, same * np.uint64(sample), same * np.uint64(STEP), same * np.uint64(STREAM_DROPOUT + layer)], SEED)
-    lanes = np.stack([half for w in words for half in (w & np.uint64(0xFFFF), w >> np.uint64(16))], axis=1).reshape(-1)[:count]
-    return lanes >= round(rate * 65536)
-
-
-class SharedMasks:
-    """reference.py's `drop`: numbers the layers that drop something as they come, elements in n h w c order."""
-
-    def __init__(self):
-        self.layer = 0
-
-    def __call__(self, x, rate):
-        if not rate:
-            return x
-        n, c, h, w = x.shape
-        masks = [keep_mask(self.layer, FIRST_SAMPLE + i, c * h * w, rate).reshape(h, w, c) for i in range(n)]
-        self.layer += 1
-        return x * torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2).to(x.dtype) / (1 - rate)
-
-
 # ------------------------------------------------------------------------------------------------------------ files
 
 def draw_inputs(config, generator, sigmas):
@@ -117,7 +78,7 @@ def evaluate(net, inputs):
     """F, the gradients of sum(F * dF), and f, all in float64."""
     net = net.double()
     t = {name: value.double() for name, value in inputs.items()}
-    drop = SharedMasks() if net.config.dropout else no_dropout
+    drop = SharedMasks(SEED, STEP, FIRST_SAMPLE) if net.config.dropout else no_dropout
     out = net(t["input"], t["c_noise"], t.get("label"), t.get("augment"), drop)
     (out * t["dF"]).sum().backward()
     with torch.no_grad():

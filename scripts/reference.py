@@ -347,11 +347,12 @@ class Ct:
     rho: float = 7.0
     p_mean: float = -1.1
     p_std: float = 2.0
+    sigma_shift: bool = True
 
 
 def coefficients(sigma, ct=Ct()):
-    """c_in, c_skip, c_out, c_noise (CM, appendix C: c_skip = 1 and c_out = 0 at sigma_min)."""
-    s, d = sigma - ct.sigma_min, ct.sigma_data
+    """c_in, c_skip, c_out, c_noise (CM, appendix C: c_skip = 1 and c_out = 0 at sigma_min; without the shift, as ECT trains)."""
+    s, d = sigma - ct.sigma_min if ct.sigma_shift else sigma, ct.sigma_data
     return (1 / torch.sqrt(sigma ** 2 + d * d), d * d / (s ** 2 + d * d), d * s / torch.sqrt(sigma ** 2 + d * d),
             0.25 * torch.log(sigma))
 
@@ -400,13 +401,13 @@ def consistency_loss(student, teacher, x0, z, i, sigmas, labels=None, seed=0, ct
 # ------------------------------------------------------------------------------------------------------------ files
 
 def write_safetensors(path, tensors, metadata=None):
-    """float32 arrays by name: eight bytes of header length, a JSON header, the data."""
+    """Arrays by name, bytes as they are, all others as float32: eight bytes of header length, a JSON header, the data."""
     header, offset = {}, 0
     if metadata:
         header["__metadata__"] = {k: str(v) for k, v in metadata.items()}
-    arrays = {name: np.ascontiguousarray(a, dtype="<f4") for name, a in tensors.items()}
+    arrays = {name: np.ascontiguousarray(a, dtype="u1" if a.dtype == np.uint8 else "<f4") for name, a in tensors.items()}
     for name, a in arrays.items():
-        header[name] = {"dtype": "F32", "shape": list(a.shape), "data_offsets": [offset, offset + a.nbytes]}
+        header[name] = {"dtype": "U8" if a.dtype == np.uint8 else "F32", "shape": list(a.shape), "data_offsets": [offset, offset + a.nbytes]}
         offset += a.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -1,5 +1,5 @@
-/* RAdam, its rectification, and the moving averages of weights. The pass over the parameters itself is the
- * backend's (optimizer_step); here are the numbers that drive it and the memory it works on. */
+/* RAdam (or Adam), its rectification, and the moving averages of weights. The pass over the parameters itself
+ * is the backend's (optimizer_step); here are the numbers that drive it and the memory it works on. */
 #include "train/optimiser.h"
 
 #include "base/text.h"
@@ -12,8 +12,7 @@
 
 /* What multiplies m_hat / (sqrt(v) + epsilon): the rectification of RAdam times sqrt(1 - beta2^t). 0 stands
  * for the first steps, when the variance of the adaptive rate is not tractable (rho_t <= 5) and the step is
- * lr * m_hat. For Adam the rectification is 1; epsilon is then added before the bias correction, unlike
- * torch.optim.Adam's. */
+ * lr * m_hat. For Adam the rectification is 1. */
 static double step_adaptive(const OptimiserConfig *config, double t) {
     const double decayed = pow(config->beta2, t), correction = 1 - decayed;
     if (!config->rectified) return sqrt(correction);
@@ -22,11 +21,17 @@ static double step_adaptive(const OptimiserConfig *config, double t) {
     return sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho) * correction);
 }
 
+/* torch.optim.RAdam adds epsilon to sqrt(v), torch.optim.Adam to sqrt(v / (1 - beta2^t)), which is
+ * epsilon sqrt(1 - beta2^t) added to sqrt(v). */
+static double step_epsilon(const OptimiserConfig *config, double t) {
+    return config->rectified ? config->epsilon : config->epsilon * sqrt(1 - pow(config->beta2, t));
+}
+
 StepRow optimiser_row(const OptimiserConfig *config, int64_t k, double teacher_decay) {
     const double t = (double)k + 1;
     StepRow row = {.step = (uint32_t)k,
                    .learning_rate = (float)config->learning_rate,
-                   .epsilon = (float)config->epsilon,
+                   .epsilon = (float)step_epsilon(config, t),
                    .weight_decay = (float)config->weight_decay,
                    .beta1 = config->beta1,
                    .beta2 = config->beta2,

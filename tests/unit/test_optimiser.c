@@ -52,6 +52,9 @@ static void adam_corrects_both_moments_from_the_first_step(void **state) {
     (void)state;
     OptimiserConfig adam = radam;
     adam.rectified = false;
+    /* torch.optim.Adam adds epsilon after the correction: m_hat / (sqrt(v_hat) + epsilon). */
+    NEAR(optimiser_row(&adam, 9, 0).epsilon / (1e-8 * sqrt(1 - pow(0.999, 10))), 1, 1e-6);
+    NEAR(optimiser_row(&radam, 9, 0).epsilon / 1e-8, 1, 1e-6);
     for (int k = 0; k < 3000; k += 500) {
         NEAR(optimiser_row(&adam, k, 0).adaptive, sqrt(1 - pow(0.999, k + 1)), 1e-6);
         NEAR(optimiser_row(&adam, k, 0).momentum_correction * (1 - pow(0.9, k + 1)), 1, 1e-6);
