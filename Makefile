@@ -9,9 +9,10 @@ ONEDNN ?= auto
 SAN    ?= 0
 STATIC ?= 0
 DEBUG  ?= 0
-ARCH   ?= $(if $(filter 1,$(STATIC)),x86-64-v3,native)
+ARCH   ?= $(if $(filter 1,$(STATIC) $(FUZZER)),x86-64-v3,native)
 SCALE  ?= desk
 TESTS  ?=
+FUZZER := $(if $(filter fuzz,$(MAKECMDGOALS)),1,0)
 ARGS   ?=
 CUDA_ARCH ?= 80 86 89 90
 
@@ -22,6 +23,18 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 ifeq ($(origin CC),default)
 CC := gcc
+endif
+# `make fuzz` is a configuration of its own, with clang.
+ifeq ($(FUZZER),1)
+ifneq ($(MAKECMDGOALS),fuzz)
+$(error `make fuzz` goes alone, without other targets)
+endif
+override CUDA := 0
+override ONEDNN := 0
+CC := $(shell for c in clang clang-{21..14}; do command -v $$c && break; done)
+ifeq ($(CC),)
+$(error fuzzing needs clang with libFuzzer: apt-get install clang libclang-rt-dev)
+endif
 endif
 comma := ,
 hash := \#
@@ -77,15 +90,24 @@ endif
 # -fno-math-errno -fno-trapping-math: nobody here reads errno or the floating-point flags after sqrtf(); without the two, loops
 #   that contain it do not vectorise. Neither changes a value (this is not -ffast-math, which is not used).
 
-CONFIG := $(if $(filter 1,$(CUDA)),cuda,cpu)-$(ARCH)$(if $(filter 0,$(ONEDNN)),-portable)$(if $(filter 1,$(STATIC)),-static)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
+CONFIG := $(if $(filter 1,$(FUZZER)),fuzz,$(if $(filter 1,$(CUDA)),cuda,cpu))-$(ARCH)$(if $(filter 0,$(ONEDNN)),-portable)$(if $(filter 1,$(STATIC)),-static)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(DEBUG)),-debug)
 B := build/$(CONFIG)
 
 WARNINGS := -Wall -Wextra -Werror
 OPTIMISE := $(if $(filter 1,$(DEBUG)),-Og -g3,$(if $(filter 1,$(SAN)),-O1 -g,-O3 -g))
 SANITIZE := $(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# Fuzzers: clang's instrumentation, one thread, only what reads files, and no warnings, because gcc is the compiler that judges.
+ifeq ($(FUZZER),1)
+WARNINGS := -w
+OPTIMISE := -O1 -g
+SANITIZE := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+INSTRUMENT := -fsanitize=fuzzer-no-link -DICT_LIBFUZZER=1
+else
+OPENMP := -fopenmp
+endif
 DEFINES  := $(if $(filter 1,$(ONEDNN)),-DICT_ONEDNN=1) $(if $(filter 1,$(CUDA)),-DICT_CUDA=1) -DICT_CONFIGURATION='"$(CONFIG)"'
-ALL_CFLAGS := $(CPPFLAGS) -Icore -I. $(CFLAGS) -std=gnu11 $(OPTIMISE) -march=$(ARCH) -fopenmp -ffp-contract=off \
-	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(DEFINES) $(LIB_CFLAGS) \
+ALL_CFLAGS := $(CPPFLAGS) -Icore -I. $(CFLAGS) -std=gnu11 $(OPTIMISE) -march=$(ARCH) $(OPENMP) -ffp-contract=off \
+	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(INSTRUMENT) $(DEFINES) $(LIB_CFLAGS) \
 	$(if $(filter 1,$(CUDA)),-isystem $(CUDA_HOME)/include)
 ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo --fmad=false -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
 	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
@@ -113,13 +135,18 @@ endif
 MAIN     := core/harness/main.c
 SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*.c eval/*.c)) \
 	$(if $(filter 1,$(CUDA)),$(CUDA_SOURCES) $(wildcard core/backend/cuda/*.c)))
+ifeq ($(FUZZER),1)
+SOURCES  := $(filter-out core/harness/cmd_% core/harness/worker% core/train/trainer% core/train/window.c core/train/network.c, \
+	$(wildcard core/base/*.c core/train/*.c core/harness/*.c core/model/param.c))
+endif
 OBJECTS  := $(SOURCES:%=$B/%.o)
 UNIT     := $(sort $(wildcard tests/*/test_*.c))
-PROGRAMS := $(UNIT:%.c=$B/%)
+FUZZERS  := $(patsubst %.c,$B/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+PROGRAMS := $(UNIT:%.c=$B/%) $(FUZZERS)
 FEATURES := $(if $(filter 1,$(ONEDNN)),✓ oneDNN,✗ oneDNN: portable convolutions, slower in narrow layers → install libdnnl-dev, do not set ONEDNN=0)
 FEATURES_CUDA := $(if $(filter 1,$(CUDA)),✓ CUDA ($(CUDA_HOME)),✗ CUDA: this build runs on the CPU → CUDA=1 on a machine with the CUDA toolkit)
 
-.PHONY: build lib programs test lint bench ablations tables figures clean help FORCE
+.PHONY: build lib programs test fuzz lint bench ablations tables figures clean help FORCE
 
 build: $B/ict
 	@ln -sfn $(CONFIG)/ict build/ict
@@ -130,7 +157,7 @@ lib: $B/libict.a
 $B/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) | $(LDLIBS) | $(if $(filter 1,$(CUDA)),$(ALL_NVCCFLAGS)))' >$@.new
-	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; printf '  %s\n' 'build $(CONFIG)' '$(FEATURES)' '$(FEATURES_CUDA)'; fi
+	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; printf '  %s\n' 'build $(CONFIG)'$(if $(filter 0,$(FUZZER)), '$(FEATURES)' '$(FEATURES_CUDA)'); fi
 
 $B/objects: FORCE
 	@mkdir -p $(@D)
@@ -140,7 +167,7 @@ $B/objects: FORCE
 $B/%.c.o: %.c $B/flags
 	@mkdir -p $(@D)
 	@echo "  cc  $<"
-	@$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	@$(CC) $(ALL_CFLAGS) $(LATE_CFLAGS) -MMD -MP -c $< -o $@
 
 $B/%.cu.o: %.cu $B/flags
 	@mkdir -p $(@D)
@@ -158,6 +185,20 @@ $B/ict: $B/$(MAIN).o $B/libict.a
 $B/tests/%: $B/tests/%.c.o $B/libict.a
 	@mkdir -p $(@D)
 	@$(CC) $(SANITIZE) -fopenmp $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+# Nearest names take most of a run's time when each step of comparing letters is recorded; there is nothing to discover in it.
+ifeq ($(FUZZER),1)
+$B/core/base/text.c.o: LATE_CFLAGS := -fno-sanitize=fuzzer-no-link
+endif
+
+# A fuzz target with libFuzzer's main, or with ours, which replays seeds.
+FUZZ_PARTS := tests/fuzz/fuzz.c $(if $(filter 1,$(FUZZER)),tests/fuzz/repair.c,tests/fuzz/replay.c)
+$B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.c.o $(FUZZ_PARTS:%=$B/%.o) $B/libict.a
+	@$(CC) $(SANITIZE) $(if $(filter 1,$(FUZZER)),-fsanitize=fuzzer --driver-mode=g++ -static-libstdc++ -static-libgcc,-fopenmp) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+fuzz: $(FUZZERS)
+	@$(if $(filter 1,$(STATIC)),scripts/bundle_libraries $(firstword $(FUZZERS)))
+	@ln -sfn $(CONFIG)/tests/fuzz build/fuzzers
 
 -include $(shell find $B -name '*.d' 2>/dev/null)
 
@@ -201,6 +242,7 @@ help:
 	@echo "make                 build the program (build/ict); installs missing libraries first"
 	@echo "make test            unit, gradient, golden, parity and command-line tests; TESTS=pattern for some"
 	@echo "make test SAN=1      the same under AddressSanitizer and UndefinedBehaviourSanitizer"
+	@echo "make fuzz            the fuzz targets, for scripts/fuzz; needs clang; STATIC=1 to carry them elsewhere"
 	@echo "make lint            formatting, static analysis, include order, lengths of functions and files"
 	@echo "make bench           rate of a training step, beside PyTorch where it is installed"
 	@echo "make ablation-NAME   runs, table and figure of one question; SCALE=smoke|desk|hour|paper, ARGS=\"seed=0\""

@@ -7,12 +7,16 @@
 
 #include <png.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h> /* jpeglib.h needs FILE */
 #include <stdlib.h>
 #include <string.h>
 #include <jpeglib.h>
 
-enum { SIDE_MAX = 16384 };
+/* A picture is not believed to hold more than its bytes can: at most 8 one-bit pixels times deflate's 1032:1.
+ * JPEG's best is far below that. A progressive JPEG repaints the whole picture in every scan; real ones have
+ * about ten. */
+enum { SIDE_MAX = 16384, PIXELS_PER_BYTE = 8 * 1032, SCANS_MAX = 64 };
 
 /* Everything that must survive a jump lives here, not in local variables. */
 typedef struct Decoder {
@@ -23,22 +27,33 @@ typedef struct Decoder {
     char problem[256];
 } Decoder;
 
+PRINTF_LIKE(2, 3)
+static _Noreturn void decoder_fail(Decoder *decoder, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(decoder->problem, sizeof decoder->problem, format, arguments);
+    va_end(arguments);
+    longjmp(decoder->escape, 1);
+}
+
+static void size_check(Decoder *decoder, unsigned width, unsigned height) {
+    if (!width || !height || width > SIDE_MAX || height > SIDE_MAX)
+        decoder_fail(decoder, "its size is %u x %u", width, height);
+    if ((uint64_t)width * height > (uint64_t)decoder->size * PIXELS_PER_BYTE)
+        decoder_fail(decoder, "its %zu bytes cannot hold %u x %u pixels", decoder->size, width, height);
+}
+
 static void decoder_allocate(Decoder *decoder, unsigned width, unsigned height) {
-    if (!width || !height || width > SIDE_MAX || height > SIDE_MAX) {
-        snprintf(decoder->problem, sizeof decoder->problem, "its size is %u x %u", width, height);
-        longjmp(decoder->escape, 1);
-    }
+    size_check(decoder, width, height);
     decoder->image =
         (Image){.width = (int)width, .height = (int)height, .pixels = malloc((size_t)width * height * 3)};
-    CHECK(decoder->image.pixels, "out of memory for a picture of %u x %u", width, height);
+    if (!decoder->image.pixels) decoder_fail(decoder, "out of memory for %u x %u pixels", width, height);
 }
 
 /* ---- PNG ---- */
 
 static _Noreturn void png_fail(png_structp png, const char *problem) {
-    Decoder *decoder = png_get_error_ptr(png);
-    snprintf(decoder->problem, sizeof decoder->problem, "%s", problem);
-    longjmp(decoder->escape, 1);
+    decoder_fail(png_get_error_ptr(png), "%s", problem);
 }
 
 static void png_ignore(png_structp png, const char *warning) {
@@ -91,11 +106,9 @@ static bool png_decode(Decoder *decoder) {
 /* ---- JPEG ---- */
 
 static void jpeg_fail(j_common_ptr jpeg) {
-    Decoder *decoder = jpeg->client_data;
     char problem[JMSG_LENGTH_MAX];
     jpeg->err->format_message(jpeg, problem);
-    snprintf(decoder->problem, sizeof decoder->problem, "%s", problem);
-    longjmp(decoder->escape, 1);
+    decoder_fail(jpeg->client_data, "%s", problem);
 }
 
 /* Levels below zero are warnings about damaged data, the others are chatter. */
@@ -103,14 +116,17 @@ static void jpeg_message(j_common_ptr jpeg, int level) {
     if (level < 0) jpeg_fail(jpeg);
 }
 
+static void jpeg_watch(j_common_ptr jpeg) {
+    if (((j_decompress_ptr)jpeg)->input_scan_number > SCANS_MAX)
+        decoder_fail(jpeg->client_data, "it has more than %d scans", SCANS_MAX);
+}
+
 static void jpeg_rows(Decoder *decoder, struct jpeg_decompress_struct *jpeg) {
     jpeg_mem_src(jpeg, decoder->bytes, decoder->size);
     jpeg_read_header(jpeg, TRUE);
-    if (jpeg->num_components != 1 && jpeg->num_components != 3) {
-        snprintf(decoder->problem, sizeof decoder->problem,
-                 "it has %d colour components (CMYK?); convert it to RGB", jpeg->num_components);
-        longjmp(decoder->escape, 1);
-    }
+    if (jpeg->num_components != 1 && jpeg->num_components != 3)
+        decoder_fail(decoder, "it has %d colour components (CMYK?); convert it to RGB", jpeg->num_components);
+    size_check(decoder, jpeg->image_width, jpeg->image_height);
     jpeg->out_color_space = JCS_RGB;
     jpeg_start_decompress(jpeg);
     decoder_allocate(decoder, jpeg->output_width, jpeg->output_height);
@@ -124,12 +140,14 @@ static void jpeg_rows(Decoder *decoder, struct jpeg_decompress_struct *jpeg) {
 
 static bool jpeg_decode(Decoder *decoder) {
     struct jpeg_error_mgr errors;
+    struct jpeg_progress_mgr progress = {.progress_monitor = jpeg_watch};
     struct jpeg_decompress_struct jpeg = {.err = jpeg_std_error(&errors), .client_data = decoder};
     errors.error_exit = jpeg_fail;
     errors.emit_message = jpeg_message;
     bool done = false;
     if (setjmp(decoder->escape) == 0) {
         jpeg_create_decompress(&jpeg);
+        jpeg.progress = &progress;
         jpeg_rows(decoder, &jpeg);
         done = true;
     }

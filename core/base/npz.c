@@ -1,6 +1,7 @@
 /* .npz: a zip of .npy files. Members are stored, not deflated (weights and features do not get smaller), with
  * a fixed date, so that equal arrays make equal files. The archive is put together in memory and written in
  * one atomic step. */
+#include "base/archive.h"
 #include "base/file.h"
 #include "base/npy_bytes.h"
 
@@ -14,16 +15,6 @@ static bool zip_fails(Error *error, const char *path, zip_error_t *reason) {
     return false;
 }
 
-static zip_t *archive_open(const char *path, Error *error) {
-    int code = 0;
-    zip_t *archive = zip_open(path, ZIP_RDONLY, &code);
-    if (archive) return archive;
-    zip_error_t reason;
-    zip_error_init_with_code(&reason, code);
-    zip_fails(error, path, &reason);
-    return NULL;
-}
-
 /* "a/b.npy" becomes "a/b"; other members of the zip are no arrays. */
 static bool member_name(const char *name, char out[64], Error *error) {
     const size_t length = strlen(name);
@@ -35,43 +26,30 @@ static bool member_name(const char *name, char out[64], Error *error) {
     return true;
 }
 
-static bool member_read(zip_t *archive, zip_uint64_t index, NpzMember *member, Error *error) {
-    zip_stat_t status;
-    if (zip_stat_index(archive, index, 0, &status) != 0) return error_set(error, "%s", zip_strerror(archive));
-    if (!member_name(status.name, member->name, error)) return false;
-    uint8_t *bytes = malloc(status.size + 1);
-    if (!bytes) return error_set(error, "member '%s': out of memory", member->name);
-    zip_file_t *file = zip_fopen_index(archive, index, 0);
-    /* The second read finds the end, and there the library compares the checksum. */
-    uint8_t beyond;
-    const bool whole = file && zip_fread(file, bytes, status.size) == (zip_int64_t)status.size &&
-                       zip_fread(file, &beyond, 1) == 0;
-    if (!whole) {
-        error_set(error, "member '%s': %s", member->name,
-                  file ? zip_file_strerror(file) : zip_strerror(archive));
-        if (file) zip_fclose(file);
-        free(bytes);
-        return false;
-    }
-    zip_fclose(file);
-    return npy_adopt(bytes, status.size, &member->array, error) ||
-           error_wrap(error, "member '%s'", member->name);
+static bool member_read(const Archive *archive, int index, NpzMember *member, Error *error) {
+    uint8_t *bytes;
+    size_t size;
+    if (!member_name(archive_name(archive, index), member->name, error))
+        return error_wrap(error, "%s", archive->path);
+    return archive_read(archive, index, &bytes, &size, error) &&
+           (npy_adopt(bytes, size, &member->array, error) ||
+            error_wrap(error, "%s: '%s'", archive->path, member->name));
 }
 
 bool npz_read(const char *path, NpzMember **members, int *count, Error *error) {
+    Archive archive;
     *members = NULL;
     *count = 0;
-    zip_t *archive = archive_open(path, error);
-    if (!archive) return false;
-    const zip_int64_t entries = zip_get_num_entries(archive, 0);
-    NpzMember *all = calloc((size_t)entries + 1, sizeof *all);
+    if (!archive_open(&archive, path, error)) return false;
+    NpzMember *all = calloc((size_t)archive.count + 1, sizeof *all);
     CHECK(all, "out of memory for the members of %s", path);
     int done = 0;
-    while (done < entries && member_read(archive, (zip_uint64_t)done, &all[done], error)) done++;
-    zip_discard(archive);
-    if (done < entries) {
+    while (done < archive.count && member_read(&archive, done, &all[done], error)) done++;
+    const bool whole = done == archive.count;
+    archive_close(&archive);
+    if (!whole) {
         npz_free(all, done);
-        return error_wrap(error, "%s", path);
+        return false;
     }
     *members = all;
     *count = done;

@@ -73,8 +73,10 @@ static bool entry_read(gzFile archive, const char *path, uint64_t size, Text *to
  * blanks. */
 static bool header_good(const uint8_t header[BLOCK]) {
     unsigned sum = 0;
+    char stated[9] = ""; /* the field itself need not end in a zero */
+    memcpy(stated, header + 148, 8);
     for (int i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? ' ' : header[i];
-    return sum == strtoul((const char *)header + 148, NULL, 8);
+    return sum == strtoul(stated, NULL, 8);
 }
 
 static bool archive_entries(gzFile archive, const char *path, Batches *batches, Error *error) {

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <zip.h>
 
 static bool picture_is(const char *name) {
     const char *dot = strrchr(name, '.');
@@ -24,9 +23,10 @@ static bool name_hidden(const char *name) {
     return path_name(name)[0] == '.' || strncmp(name, "__MACOSX/", 9) == 0;
 }
 
-static void source_add(Source *source, const char *name, uint64_t index) {
+static void source_add(Source *source, const char *name, int index) {
     if (name_hidden(name) || !path_name(name)[0]) return;
     if (strcmp(name, "dataset.json") == 0) {
+        if (source->labelled) return; /* a zip can hold a name twice: the first one counts */
         source->labelled = true;
         source->labels = (SourceFile){text_copy(name), index};
         return;
@@ -43,26 +43,11 @@ static void source_add(Source *source, const char *name, uint64_t index) {
     source->pictures[source->count++] = (SourceFile){text_copy(name), index};
 }
 
-static zip_t *archive_open(const char *path, Error *error) {
-    int code = 0;
-    zip_t *archive = zip_open(path, ZIP_RDONLY, &code);
-    if (archive) return archive;
-    zip_error_t reason;
-    zip_error_init_with_code(&reason, code);
-    error_set(error, "%s: the zip cannot be opened: %s", path, zip_error_strerror(&reason));
-    zip_error_fini(&reason);
-    return NULL;
-}
-
 static bool zip_list(Source *source, Error *error) {
-    zip_t *archive = archive_open(source->path, error);
-    if (!archive) return false;
-    const zip_int64_t entries = zip_get_num_entries(archive, 0);
-    for (zip_int64_t i = 0; i < entries; i++) {
-        const char *name = zip_get_name(archive, (zip_uint64_t)i, ZIP_FL_ENC_RAW);
-        if (name) source_add(source, name, (uint64_t)i);
-    }
-    zip_discard(archive);
+    Archive archive;
+    if (!archive_open(&archive, source->path, error)) return false;
+    for (int i = 0; i < archive.count; i++) source_add(source, archive_name(&archive, i), i);
+    archive_close(&archive);
     return true;
 }
 
@@ -92,13 +77,13 @@ bool source_open(Source *source, const char *path, Error *error) {
     FileMap map;
     *source = (Source){.path = path, .zip = file_map(path, &map, NULL)}; /* a folder cannot be mapped */
     if (source->zip) file_unmap(&map);
-    if (!(source->zip ? zip_list(source, error) : folder_list(source, error))) return false;
-    if (source->count) {
+    const bool listed = source->zip ? zip_list(source, error) : folder_list(source, error);
+    if (listed && source->count) {
         qsort(source->pictures, (size_t)source->count, sizeof *source->pictures, name_compare);
         return true;
     }
     source_close(source);
-    return error_set(error, "%s: there are no PNG or JPEG files in it", path);
+    return listed && error_set(error, "%s: there are no PNG or JPEG files in it", path);
 }
 
 void source_close(Source *source) {
@@ -110,53 +95,21 @@ void source_close(Source *source) {
 
 bool reader_open(SourceReader *reader, const Source *source, Error *error) {
     *reader = (SourceReader){.source = source};
-    if (source->zip) reader->archive = archive_open(source->path, error);
-    return !source->zip || reader->archive;
-}
-
-enum { FILE_MAX = 1 << 29 };
-
-static bool zip_read(SourceReader *reader, const SourceFile *file, Error *error) {
-    zip_stat_t status;
-    zip_file_t *stream = NULL;
-    if (zip_stat_index(reader->archive, file->index, 0, &status) == 0)
-        stream = zip_fopen_index(reader->archive, file->index, 0);
-    if (!stream)
-        return error_set(error, "%s: '%s': %s", reader->source->path, file->name,
-                         zip_strerror(reader->archive));
-    if (status.size > FILE_MAX) {
-        zip_fclose(stream);
-        return error_set(error, "%s: '%s' is larger than any picture", reader->source->path, file->name);
-    }
-    if (status.size + 1 > reader->capacity) {
-        free(reader->bytes);
-        reader->capacity = 2 * (size_t)status.size + 1;
-        reader->bytes = malloc(reader->capacity);
-        CHECK(reader->bytes, "out of memory for %zu bytes", reader->capacity);
-    }
-    /* The second read finds the end, and there the library compares the checksum. */
-    uint8_t beyond;
-    reader->size = (size_t)status.size;
-    const bool whole = zip_fread(stream, reader->bytes, status.size) == (zip_int64_t)status.size &&
-                       zip_fread(stream, &beyond, 1) == 0;
-    if (!whole)
-        error_set(error, "%s: '%s' is damaged: %s", reader->source->path, file->name,
-                  zip_file_strerror(stream));
-    zip_fclose(stream);
-    return whole;
+    return !source->zip || archive_open(&reader->archive, source->path, error);
 }
 
 bool reader_read(SourceReader *reader, const SourceFile *file, Error *error) {
-    if (reader->source->zip) return zip_read(reader, file, error);
     char path[1024];
     free(reader->bytes);
     reader->bytes = NULL;
+    if (reader->source->zip)
+        return archive_read(&reader->archive, file->index, &reader->bytes, &reader->size, error);
     return file_read(path_join(path, reader->source->path, file->name), (char **)&reader->bytes,
                      &reader->size, error);
 }
 
 void reader_close(SourceReader *reader) {
-    if (reader->archive) zip_discard(reader->archive);
+    archive_close(&reader->archive);
     free(reader->bytes);
     *reader = (SourceReader){0};
 }

@@ -2,13 +2,11 @@
 #ifndef ICT_TRAIN_IMPORT_SOURCE_H
 #define ICT_TRAIN_IMPORT_SOURCE_H
 
-#include "base/error.h"
-#include <stddef.h>
-#include <stdint.h>
+#include "base/archive.h"
 
 typedef struct SourceFile {
-    char *name;     /* relative to the zip or folder, '/' between parts */
-    uint64_t index; /* in the zip */
+    char *name; /* relative to the zip or folder, '/' between parts */
+    int index;  /* in the zip */
 } SourceFile;
 
 typedef struct Source {
@@ -23,12 +21,12 @@ typedef struct Source {
 bool source_open(Source *source, const char *path, Error *error);
 void source_close(Source *source);
 
-/* libzip's archives are not made for several threads: each thread opens a reader of its own. */
+/* One thread's way of reading. */
 typedef struct SourceReader {
     const Source *source;
-    void *archive;
+    Archive archive;
     uint8_t *bytes; /* of the file read last */
-    size_t size, capacity;
+    size_t size;
 } SourceReader;
 
 bool reader_open(SourceReader *reader, const Source *source, Error *error);

@@ -200,6 +200,19 @@ static bool header_parse(const char *text, size_t size, const Storage *storage, 
     return sound;
 }
 
+/* cJSON before 1.7.18 looks at the byte after a text that breaks off; behind a mapped file there may be none,
+ * behind this copy there is a zero. */
+static bool header_copy_parse(const uint8_t *bytes, size_t size, const Storage *storage, SafeTensors *file,
+                              Error *error) {
+    char *text = malloc(size + 1);
+    if (!text) return error_set(error, "out of memory for a header of %zu bytes", size);
+    memcpy(text, bytes, size);
+    text[size] = 0;
+    const bool sound = header_parse(text, size, storage, file, error);
+    free(text);
+    return sound;
+}
+
 static bool file_parse(Storage *storage, SafeTensors *file, Error *error) {
     const FileMap map = storage->map;
     if (map.size < 8) return error_set(error, "%zu bytes are too few for a safetensors file", map.size);
@@ -211,7 +224,7 @@ static bool file_parse(Storage *storage, SafeTensors *file, Error *error) {
     }
     storage->data = map.bytes + 8 + header;
     storage->data_size = map.size - 8 - (size_t)header;
-    return header_parse((const char *)map.bytes + 8, (size_t)header, storage, file, error);
+    return header_copy_parse(map.bytes + 8, (size_t)header, storage, file, error);
 }
 
 bool safetensors_open(const char *path, SafeTensors *file, Error *error) {

@@ -10,10 +10,16 @@
 
 /* ------------------------------------------------------------------------------------------ numbers */
 
+/* IEEE half precision. Its bits, moved to where a float has them, are the number over 2^112, subnormals
+ * included; infinities and NaN have an exponent of their own. (Not every compiler has _Float16.) */
 static float half_widen(const uint8_t *bytes) {
-    _Float16 value;
-    memcpy(&value, bytes, sizeof value);
-    return (float)value;
+    const uint32_t half = bytes[0] | (uint32_t)bytes[1] << 8;
+    const bool finite = (half & 0x7C00) != 0x7C00;
+    uint32_t word = (half & 0x7FFF) << 13 | (finite ? 0 : 0x7F800000u);
+    float value;
+    memcpy(&value, &word, sizeof value);
+    if (finite) value *= 0x1p112f;
+    return half & 0x8000 ? -value : value;
 }
 
 static float bfloat_widen(const uint8_t *bytes) {
