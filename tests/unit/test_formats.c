@@ -202,7 +202,7 @@ static void npz_damaged_is_refused(void **state) {
     bytes[size / 2] ^= 1;
     assert_true(file_write_atomic(scratch("stored.npz"), bytes, size, &error));
     assert_false(npz_read(scratch("stored.npz"), &members, &count, &error));
-    assert_mentions(&error, "stored.npz: member 'x'");
+    assert_mentions(&error, "stored.npz: 'x.npy'");
     free(bytes);
 }
 
