@@ -2,11 +2,11 @@
 -- caption: Mean over seeds (n) and their standard deviation. Distances on random features compare only within one data set and sample count; they are not FID.
 WITH asked AS (
     SELECT r.id, p.arm, r.scale, r.seed, r.git_commit, r.device, p.created,
-           substr(r.config, instr(r.config, 'data.name: ') + 11) AS tail
+           setting(r.config, 'data.name') AS data
       FROM experiment x JOIN plan p ON p.experiment_id = x.id JOIN run r ON r.id = p.run_id
      WHERE x.name = :experiment AND r.state = 'done'
 ), last AS (
-    SELECT a.*, substr(a.tail, 1, instr(a.tail, char(10)) - 1) AS data, e.nfe, e.metric, e.weights, e.value, e.samples
+    SELECT a.*, e.nfe, e.metric, e.weights, e.value, e.samples
       FROM asked a JOIN evaluation e ON e.run_id = a.id AND e.nfe > 0
      WHERE e.step = (SELECT max(step) FROM evaluation WHERE run_id = a.id AND nfe > 0) AND e.metric NOT LIKE '%-class-%'
 )

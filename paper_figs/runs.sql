@@ -2,11 +2,11 @@
 -- caption: Evaluations of the last checkpoint. n: seeds; s.d. over them. Distances on random features compare only within one data set, sample count and floor; they are not FID.
 WITH last AS (
     SELECT r.id, p.experiment_id, p.arm, r.scale, r.seed, r.git_commit,
-           substr(r.config, instr(r.config, 'data.name: ') + 11) AS tail,
+           setting(r.config, 'data.name') AS data,
            (SELECT max(step) FROM evaluation e WHERE e.run_id = r.id AND e.nfe > 0) AS step
       FROM run r JOIN plan p ON p.run_id = r.id WHERE r.state = 'done'
 ), value AS (
-    SELECT l.*, substr(l.tail, 1, instr(l.tail, char(10)) - 1) AS data, e.nfe, e.metric, e.weights, e.value, e.samples
+    SELECT l.*, e.nfe, e.metric, e.weights, e.value, e.samples
       FROM last l JOIN evaluation e ON e.run_id = l.id AND e.step = l.step AND e.nfe > 0
      WHERE e.metric NOT LIKE '%-class-%'
 )

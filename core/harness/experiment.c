@@ -159,7 +159,7 @@ static void check_arm(const Source *source, const YamlNode *node, const NamedLis
 }
 
 /* `paper: { best: ARM, worse: [ARM, ARM] }`, what the paper found; the verdict reads it from the text that is
- * stored (claim.c), so here it is only checked. */
+ * stored (store_claim.c), so here it is only checked. */
 static void check_claim(const Source *source, const NamedList *arms) {
     const YamlNode *claim = yaml_find(source->root, "paper");
     if (!claim) return;

@@ -44,8 +44,10 @@ const char *network_file_system(unsigned long magic);
 
 /* Gives the connection the paper's quantities as SQL functions (store_functions.c). */
 bool functions_register(Store *, Error *);
-/* And what an experiment says of the paper (claim.c). */
+/* And what an experiment says of the paper (store_claim.c). */
 bool claims_register(Store *, Error *);
+/* And settings of runs and experiments (store_settings.c). */
+bool settings_register(Store *, Error *);
 
 /* Tables, and steps from older layouts (store_schema.c). */
 bool schema_migrate(Store *, Error *);

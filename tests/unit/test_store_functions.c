@@ -54,6 +54,16 @@ static void proposition_is_the_exact_one(void **state) {
                 toy_descent((ToyGrid){0.1, 1, 41}, 0.7, 0.99, 0.002, 400));
 }
 
+static void settings_are_those_of_run_and_experiment(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    assert_sql(store, "SELECT setting('seed: 3' || char(10) || 'ct.s0: 7', 'ct.s0')", "7");
+    assert_sql(store, "SELECT setting('ct.s0: 7', 'ct.s1') IS NULL", "1");
+    assert_sql(store, "SELECT experiment_setting('cifar10_main', 'ct.s1')", "1280");
+    assert_sql(store, "SELECT experiment_setting('imagenet64_main', 'model.attention')", "[32, 16, 8]");
+    assert_sql(store, "SELECT experiment_setting('cifar10_main', 'ct.s9') IS NULL", "1");
+    assert_sql(store, "SELECT experiment_setting('../ablations/ema', 'ct.s1') IS NULL", "1");
+}
+
 static void mistakes_are_said(void **state) {
     Store *store = ((Fixture *)*state)->store;
     static const struct {
@@ -80,6 +90,7 @@ int main(void) {
         STORE_TEST(schedules_are_those_that_train),
         STORE_TEST(settings_hold_for_their_own_call),
         STORE_TEST(proposition_is_the_exact_one),
+        STORE_TEST(settings_are_those_of_run_and_experiment),
         STORE_TEST(mistakes_are_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
