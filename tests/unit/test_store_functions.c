@@ -49,7 +49,7 @@ static void proposition_is_the_exact_one(void **state) {
                 toy_gradient(grid, toy));
     assert_true(answer(store, "SELECT toy_loss_limit(0.1, 1, 2, 0.3, 0.25, 0.7)") ==
                 toy_loss_limit(grid, toy));
-    assert_true(isinf(answer(store, "SELECT toy_gradient_limit(0.1, 1, 2, 0.3, 0.25, 0.7)")));
+    assert_true(answer(store, "SELECT toy_gradient_limit(0.1, 1, 2, 0.3, 0.25, 0.7) > 1e308") == 1);
     assert_true(answer(store, "SELECT toy_descent(0.1, 1, 41, 0.7, 0.99, 0.002, 400)") ==
                 toy_descent((ToyGrid){0.1, 1, 41}, 0.7, 0.99, 0.002, 400));
 }
