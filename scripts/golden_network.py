@@ -75,17 +75,21 @@ def draw_inputs(config, generator, sigmas):
 
 
 def evaluate(net, inputs):
-    """F, the gradients of sum(F * dF), and f, all in float64."""
-    net = net.double()
-    t = {name: value.double() for name, value in inputs.items()}
-    drop = SharedMasks(SEED, STEP, FIRST_SAMPLE) if net.config.dropout else no_dropout
-    out = net(t["input"], t["c_noise"], t.get("label"), t.get("augment"), drop)
-    (out * t["dF"]).sum().backward()
-    with torch.no_grad():
-        return out.detach(), consistency(net, t["x"], t["sigma"], t.get("label"))
+    """F, the gradients of sum(F * dF), and f, all in float64. One image at a time: ADM's activations take gigabytes."""
+    net, outs, fs = net.double(), [], []
+    for i in range(len(inputs["sigma"])):
+        t = {name: value[i:i + 1].double() for name, value in inputs.items()}
+        drop = SharedMasks(SEED, STEP, FIRST_SAMPLE + i) if net.config.dropout else no_dropout
+        out = net(t["input"], t["c_noise"], t.get("label"), t.get("augment"), drop)
+        (out * t["dF"]).sum().backward()
+        outs.append(out.detach())
+        with torch.no_grad():
+            fs.append(consistency(net, t["x"], t["sigma"], t.get("label")))
+    return torch.cat(outs), torch.cat(fs)
 
 
 def write_golden(path, config, generator, sigmas):
+    """Returns the network, in float64, and its inputs."""
     net = randomise(UNet(config), generator)
     inputs = draw_inputs(config, generator, sigmas)
     tensors = {"model." + key: value.numpy().copy() for key, value in net.state_dict().items()}
@@ -95,7 +99,7 @@ def write_golden(path, config, generator, sigmas):
     tensors.update({"grad." + key: p.grad.numpy() for key, p in net.named_parameters()})
     write_safetensors(path, tensors, {"config": "\n".join(config_to_lines(config)) + "\n", "seed": SEED, "step": STEP,
                                       "first sample": FIRST_SAMPLE})
-    print(f"{path}: {parameter_count(net):,} parameters, rms F {out.square().mean().sqrt():.3f}, {path.stat().st_size:,} bytes")
+    return net, inputs
 
 
 def main():
@@ -104,7 +108,9 @@ def main():
     folder = parser.parse_args().out
     for number, (name, config) in enumerate(NETWORKS.items()):
         torch.manual_seed(number)
-        write_golden(folder / f"network-{name}.safetensors", config, torch.Generator().manual_seed(number), SIGMAS)
+        path = folder / f"network-{name}.safetensors"
+        net, _ = write_golden(path, config, torch.Generator().manual_seed(number), SIGMAS)
+        print(f"{path}: {parameter_count(net):,} parameters, {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
  * shows here; test_graph.c has what concerns the graph alone.
  *
  * A file says itself which network it is for. Given files as arguments, the program checks those instead of
- * tests/golden: scripts/check_network.py does so with networks of full size. */
+ * tests/golden and says how far off they are: scripts/check_network.py does so with networks of full size. */
 #include "ct/sampler.h"
 #include "harness/config.h"
 #include "model/unet.h"
@@ -36,6 +36,8 @@ typedef struct Bench {
     void *bound[8];
     int bindings;
 } Bench;
+
+static bool tells; /* the errors found, too, for whoever named files */
 
 /* ------------------------------------------------------------------------------------------ set-up */
 
@@ -164,11 +166,13 @@ static void check_images(const Bench *b, const float *nhwc, const char *name, do
         worst = isnan(off) ? INFINITY : fmax(worst, off);
     }
     free(found);
+    if (tells) printf("# %s is off by %.2g of its rms\n", name, worst / rms);
     if (!(worst <= tolerance * rms))
         fail_msg("%s of %s is off by %.2g of its rms", name, b->path, worst / rms);
 }
 
-static void check_gradient(const Bench *b, const Param *param) {
+/* Returns the error in units of the gradient's norm. */
+static double check_gradient(const Bench *b, const Param *param) {
     char name[128];
     snprintf(name, sizeof name, "grad.%s", param->name);
     const SafeTensor *expected = stored(b, name);
@@ -180,6 +184,19 @@ static void check_gradient(const Bench *b, const Param *param) {
     free(found);
     if (!(off <= 1e-4))
         fail_msg("gradient of %s in %s is off by %.2g of its norm", param->name, b->path, off);
+    return off;
+}
+
+static void check_gradients(const Bench *b) {
+    const Param *last = NULL;
+    double worst = 0;
+    for (int i = 0; i < b->params.count; i++) {
+        const Param *param = &b->params.params[i];
+        if (!param->trainable) continue;
+        const double off = check_gradient(b, param);
+        if (off >= worst) worst = off, last = param;
+    }
+    if (tells) printf("# gradient of %s is off by %.2g of its norm\n", last->name, worst);
 }
 
 /* ------------------------------------------------------------------------------------------ tests */
@@ -194,8 +211,7 @@ static void test_output_and_gradients(void **state) {
     images_permute(b, stored(b, "dF")->data, graph_gradient(b->graph, b->net.output).data, true);
     memset(b->gradients, 0xff, (size_t)b->params.total * sizeof(float)); /* NaN wherever nothing is written */
     graph_backward(b->graph, &run, b->gradients, false);
-    for (int i = 0; i < b->params.count; i++)
-        if (b->params.params[i].trainable) check_gradient(b, &b->params.params[i]);
+    check_gradients(b);
 }
 
 static void test_consistency_function(void **state) {
@@ -249,7 +265,8 @@ static int check_files(char **paths, int count) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1) return check_files(argv + 1, argc - 1);
+    tells = argc > 1;
+    if (tells) return check_files(argv + 1, argc - 1);
     glob_t found = {0};
     if (glob("tests/golden/network-*.safetensors", 0, NULL, &found)) return 1;
     const int status = check_files(found.gl_pathv, (int)found.gl_pathc);
