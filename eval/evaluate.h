@@ -10,8 +10,10 @@
 typedef struct EvaluationConfig {
     char weights[32]; /* "raw", "ema:0.05", ... */
     int samples;
-    int nfe[8], nfes; /* function evaluations to evaluate: [1, 2] */
-    double sigma_mid; /* intermediate level of two-step sampling */
+    int nfe[8], nfes;            /* function evaluations to evaluate: [1, 2] */
+    double sigma_mid;            /* intermediate level of two-step sampling */
+    double sigmas[MOST_NFE - 1]; /* intermediate levels of sampling in sigma_count + 1 steps, decreasing */
+    int sigma_count;
     Rounding rounding;
     char metrics[8][32]; /* "fd-random", "classifier" */
     int metric_count;

@@ -176,8 +176,8 @@ static void batch_sample(Sampler *s, const SamplerConfig *config, const float *m
 
 void sampler_draw(Sampler *s, const SamplerConfig *config, const float *master, const void *cast,
                   uint32_t first, int count, const int32_t *labels, float *images) {
-    CHECK(config->nfe >= 1 && config->nfe <= 17, "%d function evaluations; 1 to 17 are possible",
-          config->nfe);
+    CHECK(config->nfe >= 1 && config->nfe <= MOST_NFE, "%d function evaluations; 1 to %d are possible",
+          config->nfe, MOST_NFE);
     for (int from = 0; from < count; from += s->network.n) {
         const int part = count - from < s->network.n ? count - from : s->network.n;
         labels_set(s, labels ? labels + from : NULL, part);

@@ -4,9 +4,11 @@
 
 #include "ct/objective.h"
 
+enum { MOST_NFE = 16 };
+
 typedef struct SamplerConfig {
-    int nfe;           /* function evaluations: 1, 2, ... */
-    double sigmas[16]; /* intermediate levels tau, decreasing, nfe - 1 of them */
+    int nfe;                     /* function evaluations: 1 to MOST_NFE */
+    double sigmas[MOST_NFE - 1]; /* intermediate levels tau, decreasing, nfe - 1 of them */
 } SamplerConfig;
 
 typedef struct Sampler Sampler;

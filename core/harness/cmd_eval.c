@@ -59,10 +59,11 @@ static bool nfe_evaluate(EvalRun *run, int nfe, Error *error) {
     Loaded *loaded = &run->loaded;
     const EvaluationConfig *evaluation = &loaded->config.evaluation;
     Evaluation numbers[MAX_EVALUATIONS];
-    const SampleRequest request = {.sampler = sampler_levels(&loaded->config.ct, nfe, evaluation->sigma_mid),
+    const SampleRequest request = {.sampler = sampler_levels(&loaded->config.ct, evaluation, nfe),
                                    .rounding = evaluation->rounding,
                                    .count = evaluation->samples,
                                    .classes = loaded->config.model.classes,
+                                   .labels = {LABELS_DRAWN, run->data.labels, run->data.count},
                                    .image_size = loaded->resolution * loaded->resolution * loaded->channels};
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
     if (!images) return false;

@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16, MOST_IN_GRID = 1024 };
+enum { BATCH = 16, MOST_IN_GRID = 1024, MOST_LABELS = 4096 };
 
 typedef struct SampleOptions {
-    const char *seeds, *out, *weights, *device;
+    const char *seeds, *out, *weights, *device, *labels, *sigmas;
     int nfe, threads;
+    SamplerConfig levels; /* nfe 0: not given */
     uint32_t first;
     int count;
 } SampleOptions;
@@ -53,17 +54,69 @@ static const char *folder_choose(const SampleOptions *options, const Paths *path
     return path_join(out, paths->results, name);
 }
 
+/* "3", "0-9" or "0,3,7-9": the image of seed s gets the label at place s mod their number. */
+static bool labels_parse(const char *text, int classes, int32_t labels[MOST_LABELS], int *count,
+                         Error *error) {
+    char words[1024];
+    char *rest = words;
+    snprintf(words, sizeof words, "%s", text);
+    *count = 0;
+    for (char *word; (word = strsep(&rest, ","));) {
+        uint32_t first;
+        int several;
+        if (!range_parse(word, &first, &several))
+            return error_set(error, "--labels: '%s' is neither a class nor a range such as 0-9", word);
+        if (first >= (uint32_t)classes || several > classes - (int)first)
+            return error_set(error, "--labels: '%s' is beyond the network's classes 0 ... %d", word,
+                             classes - 1);
+        if (*count + several > MOST_LABELS)
+            return error_set(error, "--labels: more than %d labels", MOST_LABELS);
+        for (int i = 0; i < several; i++) labels[(*count)++] = (int32_t)first + i;
+    }
+    return true;
+}
+
+/* Every class in turn unless the user names some. */
+static bool labels_choose(const SampleOptions *options, int classes, int32_t labels[MOST_LABELS],
+                          LabelSource *source, Error *error) {
+    *source = (LabelSource){.rule = LABELS_IN_TURN};
+    if (!options->labels) return true;
+    if (!classes) return error_set(error, "--labels: the network does not see classes; leave it out");
+    source->labels = labels;
+    return labels_parse(options->labels, classes, labels, &source->count, error);
+}
+
+/* The levels between the steps: the user's, or those of the configuration for that number of steps. */
+static bool levels_choose(const SampleOptions *options, const Config *config, SamplerConfig *sampler,
+                          Error *error) {
+    const SamplerConfig *given = &options->levels;
+    *sampler = given->nfe ? *given : sampler_levels(&config->ct, &config->evaluation, options->nfe);
+    for (int i = 0; i < given->nfe - 1; i++) {
+        const double above = i ? given->sigmas[i - 1] : config->ct.sigma_max;
+        if (!(given->sigmas[i] < above && given->sigmas[i] > config->ct.sigma_min))
+            return error_set(error, "--sigmas: %g is not between %g and %g; levels decrease",
+                             given->sigmas[i], config->ct.sigma_min, above);
+    }
+    return true;
+}
+
+static bool request_make(const SampleOptions *options, Loaded *loaded, int32_t labels[MOST_LABELS],
+                         SampleRequest *request, Error *error) {
+    *request = (SampleRequest){.rounding = loaded->config.evaluation.rounding,
+                               .first = options->first,
+                               .count = options->count,
+                               .classes = loaded->config.model.classes,
+                               .image_size = loaded->resolution * loaded->resolution * loaded->channels};
+    return labels_choose(options, request->classes, labels, &request->labels, error) &&
+           levels_choose(options, &loaded->config, &request->sampler, error);
+}
+
 static bool loaded_sample(const SampleOptions *options, const Paths *paths, const Source *source,
                           Loaded *loaded, Error *error) {
     char folder[1024];
-    const EvaluationConfig *evaluation = &loaded->config.evaluation;
-    const SampleRequest request = {
-        .sampler = sampler_levels(&loaded->config.ct, options->nfe, evaluation->sigma_mid),
-        .rounding = evaluation->rounding,
-        .first = options->first,
-        .count = options->count,
-        .classes = loaded->config.model.classes,
-        .image_size = loaded->resolution * loaded->resolution * loaded->channels};
+    int32_t labels[MOST_LABELS];
+    SampleRequest request;
+    if (!request_make(options, loaded, labels, &request, error)) return false;
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
     if (!images) return false;
     const char *out = folder_choose(options, paths, source, loaded, folder);
@@ -121,21 +174,45 @@ static bool source_find(const SampleOptions *options, const Paths *paths, const 
     return loaded_find_folder(word, source->path, &source->config, error);
 }
 
+/* "10,1.5,0.3": three levels, so four steps. */
+static bool sigmas_parse(SampleOptions *options, Error *error) {
+    SamplerConfig *levels = &options->levels;
+    char *end = (char *)(uintptr_t)options->sigmas;
+    if (!options->sigmas) return true;
+    for (levels->nfe = 1; levels->nfe < MOST_NFE; end++) {
+        const char *from = end;
+        levels->sigmas[levels->nfe++ - 1] = strtod(from, &end);
+        if (end == from || (*end && *end != ',')) break;
+        if (!*end) return true;
+    }
+    return error_set(error, "--sigmas: '%s' is not a list of 1 to %d levels such as 10,1.5,0.3",
+                     options->sigmas, MOST_NFE - 1);
+}
+
 static bool options_check(SampleOptions *options, Error *error) {
     if (!range_parse(options->seeds, &options->first, &options->count))
         return error_set(error, "--seeds: '%s' is not a range such as 0-63", options->seeds);
-    return (options->nfe >= 1 && options->nfe <= 16) ||
-           error_set(error, "--nfe: from 1 to 16, not %d", options->nfe);
+    if (!sigmas_parse(options, error)) return false;
+    if (!options->nfe) options->nfe = options->levels.nfe ? options->levels.nfe : 1;
+    if (options->levels.nfe && options->levels.nfe != options->nfe)
+        return error_set(error, "--sigmas: %d levels are for %d steps, but --nfe is %d",
+                         options->levels.nfe - 1, options->levels.nfe, options->nfe);
+    return options->nfe <= MOST_NFE ||
+           error_set(error, "--nfe: from 1 to %d, not %d", MOST_NFE, options->nfe);
 }
 
 static int sample_run(int argc, char **argv) {
-    SampleOptions options = {.seeds = "0-63", .device = "cpu", .nfe = 1};
+    SampleOptions options = {.seeds = "0-63", .device = "cpu"};
     Paths paths;
     Source source;
     Error error;
     int count;
     const Option list[] = {
         {"nfe", 0, OPTION_COUNT, &options.nfe, "N", "network evaluations an image: 1, 2, ... (default 1)"},
+        {"sigmas", 0, OPTION_TEXT, &options.sigmas, "A,B,...",
+         "noise levels between the steps, decreasing (default: the configuration's)"},
+        {"labels", 0, OPTION_TEXT, &options.labels, "K",
+         "classes, as 3 or 0-9 or 0,3,7: one image each in turn (default: all)"},
         {"seeds", 0, OPTION_TEXT, &options.seeds, "A-B", "one image a seed (default 0-63)"},
         {"out", 'o', OPTION_TEXT, &options.out, "DIR",
          "where the pictures go (default: results/samples/...)"},
@@ -156,8 +233,9 @@ static int sample_run(int argc, char **argv) {
     return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
-const Command command_sample = {"sample",
-                                "sample ID|FOLDER [--nfe N] [--seeds 0-63] [--weights W] [--out DIR]",
-                                "draw images from a run's newest checkpoint, or from an exported folder: one "
-                                "PNG a seed, and a grid",
-                                sample_run};
+const Command command_sample = {
+    "sample",
+    "sample ID|FOLDER [--nfe N] [--sigmas A,B] [--seeds 0-63] [--labels 0-9] [--weights W] [--out DIR]",
+    "draw images from a run's newest checkpoint, or from an exported folder: one "
+    "PNG a seed, and a grid",
+    sample_run};

@@ -124,18 +124,42 @@ static void check_metrics(const EvaluationConfig *evaluation, Problems *problems
     }
 }
 
+static bool has_nfe(const EvaluationConfig *evaluation, int nfe) {
+    for (int i = 0; i < evaluation->nfes; i++)
+        if (evaluation->nfe[i] == nfe) return true;
+    return false;
+}
+
+static void check_sigma(const char *key, double sigma, const CtConfig *ct, Problems *problems) {
+    if (!(sigma > ct->sigma_min && sigma < ct->sigma_max))
+        problem_add(problems, key, "%g is not between ct.sigma_min %g and ct.sigma_max %g", sigma,
+                    ct->sigma_min, ct->sigma_max);
+}
+
+/* Sampling's intermediate levels. */
+static void check_sigmas(const EvaluationConfig *evaluation, const CtConfig *ct, Problems *problems) {
+    const int count = evaluation->sigma_count;
+    if (has_nfe(evaluation, 2)) check_sigma("evaluation.sigma_mid", evaluation->sigma_mid, ct, problems);
+    for (int i = 0; i < count; i++) {
+        check_sigma("evaluation.sigmas", evaluation->sigmas[i], ct, problems);
+        if (i > 0 && evaluation->sigmas[i] >= evaluation->sigmas[i - 1])
+            problem_add(problems, "evaluation.sigmas", "%g is not below %g, which comes before it",
+                        evaluation->sigmas[i], evaluation->sigmas[i - 1]);
+    }
+    if (count == 1)
+        problem_add(problems, "evaluation.sigmas", "the one level of two steps is evaluation.sigma_mid");
+    if (count > 1 && !has_nfe(evaluation, count + 1))
+        problem_add(problems, "evaluation.sigmas", "%d levels are for %d steps, which evaluation.nfe lacks",
+                    count, count + 1);
+}
+
 static void check_evaluation(const Config *config, Problems *problems) {
     const EvaluationConfig *evaluation = &config->evaluation;
     if (!has_weights(evaluation->weights, &config->train.optimiser))
         problem_add(problems, "evaluation.weights", "'%s' is neither raw nor ema:X with X one of train.ema",
                     evaluation->weights);
     check_metrics(evaluation, problems);
-    bool two_steps = false;
-    for (int i = 0; i < evaluation->nfes; i++) two_steps = two_steps || evaluation->nfe[i] == 2;
-    if (two_steps &&
-        !(evaluation->sigma_mid > config->ct.sigma_min && evaluation->sigma_mid < config->ct.sigma_max))
-        problem_add(problems, "evaluation.sigma_mid", "%g is not between ct.sigma_min %g and ct.sigma_max %g",
-                    evaluation->sigma_mid, config->ct.sigma_min, config->ct.sigma_max);
+    check_sigmas(evaluation, &config->ct, problems);
     if (config->train.evaluations && evaluation->nfes == 0)
         problem_add(problems, "evaluation.nfe", "at least one number of steps is needed");
 }

@@ -56,7 +56,7 @@ static bool samples_picture(Loaded *loaded, const char *path, Error *error) {
     bool done = true;
     for (int i = 0; i < 2 && done; i++) {
         const SampleRequest request = {
-            .sampler = sampler_levels(&loaded->config.ct, i + 1, loaded->config.evaluation.sigma_mid),
+            .sampler = sampler_levels(&loaded->config.ct, &loaded->config.evaluation, i + 1),
             .rounding = loaded->config.evaluation.rounding,
             .count = SHOWN,
             .classes = loaded->config.model.classes,

@@ -1,15 +1,26 @@
 /* Samples as bytes. Only a piece exists as fp32 at any time: 50,000 images would take 600 MB. */
 #include "harness/samples.h"
+#include "base/philox.h"
 
 #include <stdlib.h>
 
 enum { PIECE = 256 };
 
-SamplerConfig sampler_levels(const CtConfig *ct, int nfe, double sigma_mid) {
+SamplerConfig sampler_levels(const CtConfig *ct, const EvaluationConfig *evaluation, int nfe) {
     SamplerConfig sampler = {.nfe = nfe};
-    if (nfe == 2) sampler.sigmas[0] = sigma_mid;
-    for (int i = 0; nfe > 2 && i < nfe - 1; i++) sampler.sigmas[i] = ct_sigma(ct, nfe - 1 - i, nfe + 1);
+    const bool given = evaluation->sigma_count > 0 && evaluation->sigma_count == nfe - 1;
+    for (int i = 0; i < nfe - 1; i++)
+        sampler.sigmas[i] = given      ? evaluation->sigmas[i]
+                            : nfe == 2 ? evaluation->sigma_mid
+                                       : ct_sigma(ct, nfe - 1 - i, nfe + 1);
     return sampler;
+}
+
+int32_t label_of_seed(const LabelSource *source, int classes, uint32_t seed) {
+    const RandomKey key = {.seed = 0, .stream = STREAM_LABEL, .step = 0, .sample = seed};
+    if (!source->labels) return (int32_t)(seed % (uint32_t)classes);
+    if (source->rule == LABELS_IN_TURN) return source->labels[seed % (uint32_t)source->count];
+    return source->labels[(uint64_t)random_block(key, 0).x[0] * (uint64_t)source->count >> 32];
 }
 
 static bool piece_draw(const SampleRequest *request, int done, int count, SampleDraw *draw, void *context,
@@ -17,7 +28,7 @@ static bool piece_draw(const SampleRequest *request, int done, int count, Sample
     const uint32_t first = request->first + (uint32_t)done;
     int32_t labels[PIECE];
     for (int i = 0; i < count && request->classes; i++)
-        labels[i] = (int32_t)((first + (uint32_t)i) % (uint32_t)request->classes);
+        labels[i] = label_of_seed(&request->labels, request->classes, first + (uint32_t)i);
     if (!draw(context, &request->sampler, first, count, request->classes ? labels : NULL, images, error))
         return false;
     images_to_bytes(images, (int64_t)count * request->image_size, request->rounding, bytes);

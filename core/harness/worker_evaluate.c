@@ -104,12 +104,13 @@ static bool evaluate_all(Worker *worker, int64_t step, uint8_t **drawn, Error *e
     const int count = config->samples > config->grid ? config->samples : config->grid;
     if (!evaluator_ready(worker, error)) return false;
     for (int i = 0; i < config->nfes; i++) {
-        const SampleRequest request = {
-            .sampler = sampler_levels(&worker->config.ct, config->nfe[i], config->sigma_mid),
-            .rounding = config->rounding,
-            .count = count,
-            .classes = worker->config.model.classes,
-            .image_size = worker->data.height * worker->data.width * worker->data.channels};
+        const SampleRequest request = {.sampler = sampler_levels(&worker->config.ct, config, config->nfe[i]),
+                                       .rounding = config->rounding,
+                                       .count = count,
+                                       .classes = worker->config.model.classes,
+                                       .labels = {LABELS_DRAWN, worker->data.labels, worker->data.count},
+                                       .image_size =
+                                           worker->data.height * worker->data.width * worker->data.channels};
         drawn[i] = samples_draw(&request, trainer_draw, (void *)(uintptr_t)&from, error);
         if (!drawn[i] || !samples_judge(worker, step, config->nfe[i], drawn[i], error)) return false;
     }

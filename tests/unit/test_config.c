@@ -89,6 +89,7 @@ static const char defaults[] = "seed: 0\n"
                                "evaluation.samples: 50000\n"
                                "evaluation.nfe: [1, 2]\n"
                                "evaluation.sigma_mid: 0.821\n"
+                               "evaluation.sigmas: []\n"
                                "evaluation.weights: ema:0.99993\n"
                                "evaluation.rounding: round\n"
                                "evaluation.metrics: [fd-random]\n"
@@ -340,6 +341,12 @@ static const Refusal contradictions[] = {
     {"evaluation.weights", "ema",
      "evaluation.weights: 'ema' is neither raw nor ema:X with X one of train.ema"},
     {"evaluation.nfe", "[]", "evaluation.nfe: at least one number of steps is needed"},
+    {"evaluation.sigmas", "[1]", "evaluation.sigmas: the one level of two steps is evaluation.sigma_mid"},
+    {"evaluation.sigmas", "[1, 2]", "evaluation.sigmas: 2 is not below 1, which comes before it"},
+    {"evaluation.sigmas", "[90, 2]",
+     "evaluation.sigmas: 90 is not between ct.sigma_min 0.002 and ct.sigma_max 80"},
+    {"evaluation.sigmas", "[3, 2]",
+     "evaluation.sigmas: 2 levels are for 3 steps, which evaluation.nfe lacks"},
     {"evaluation.sigma_mid", "80",
      "evaluation.sigma_mid: 80 is not between ct.sigma_min 0.002 and ct.sigma_max 80"},
     {"evaluation.metrics", "[fd-randon]",
