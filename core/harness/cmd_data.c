@@ -2,7 +2,21 @@
 #include "base/log.h"
 #include "harness/cli.h"
 
+#include <stdio.h>
 #include <string.h>
+
+static bool classes_list(const char *name, const char *folder, Error *error) {
+    Dataset set;
+    Text text = {0};
+    DataConfig config = {0};
+    snprintf(config.name, sizeof config.name, "%s", name);
+    if (!dataset_open(&config, folder, &set, error)) return false;
+    dataset_describe(&set, &text);
+    fputs(text_view(&text), stdout);
+    text_free(&text);
+    dataset_close(&set);
+    return true;
+}
 
 static int data_run(int argc, char **argv) {
     Paths paths;
@@ -14,6 +28,8 @@ static int data_run(int argc, char **argv) {
         done = dataset_import(words[1], words[2], paths.data, &error);
     else if (count == 1 && !strcmp(words[0], "ls"))
         done = dataset_list(paths.data, &error);
+    else if (count == 2 && !strcmp(words[0], "ls"))
+        done = classes_list(words[1], paths.data, &error);
     else {
         log_error("usage: ./run %s", command_data.usage);
         return EXIT_USAGE;
@@ -21,5 +37,7 @@ static int data_run(int argc, char **argv) {
     return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
-const Command command_data = {"data", "data ls | data import NAME PATH",
-                              "list data sets; import a zip of images or CIFAR-10's archive", data_run};
+const Command command_data = {
+    "data", "data ls [NAME] | data import NAME PATH",
+    "list data sets, or how many images of each class one has; import a zip of images or CIFAR-10's archive",
+    data_run};

@@ -165,6 +165,38 @@ void dataset_close(Dataset *set) {
     *set = (Dataset){0};
 }
 
+/* Images of each class; malloc'ed. */
+static int *classes_count(const Dataset *set) {
+    int *counts = calloc((size_t)set->classes + 1, sizeof *counts);
+    CHECK(counts, "out of memory for %d classes", set->classes);
+    for (int i = 0; i < set->count; i++) counts[set->labels[i]]++;
+    return counts;
+}
+
+static void classes_span(const Dataset *set, const int *counts, int *fewest, int *most) {
+    *fewest = set->count, *most = 0;
+    for (int k = 0; k < set->classes; k++) {
+        *fewest = counts[k] < *fewest ? counts[k] : *fewest;
+        *most = counts[k] > *most ? counts[k] : *most;
+    }
+}
+
+void dataset_describe(const Dataset *set, Text *out) {
+    int fewest, most;
+    if (!set->labels) {
+        text_append(out, "%s: %d images without labels\n", set->name, set->count);
+        return;
+    }
+    int *counts = classes_count(set);
+    classes_span(set, counts, &fewest, &most);
+    text_append(out, "%s: %d images of %d classes, ", set->name, set->count, set->classes);
+    text_append(out, fewest == most ? "%d each\n" : "%d to %d each\n", fewest, most);
+    for (int k = 0; k < set->classes; k++)
+        text_append(out, "%6d  %-24s %9d  %5.2f %%\n", k, k < CLASS_NAMES_MAX ? set->class_names[k] : "",
+                    counts[k], 100.0 * counts[k] / set->count);
+    free(counts);
+}
+
 static void list_line(const char *name, const char *folder) {
     char place[1024], path[1024];
     DatasetInfo info;

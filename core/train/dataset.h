@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include <stdint.h>
 
 typedef struct DataConfig {
@@ -37,5 +38,8 @@ bool dataset_import(const char *name, const char *path, const char *folder, Erro
 
 /* One line per stored set and the built-in ones. */
 bool dataset_list(const char *folder, Error *);
+
+/* How many images of each class there are, as lines to be read. */
+void dataset_describe(const Dataset *, Text *out);
 
 #endif

@@ -6,6 +6,9 @@
 SMALL=(experiments/quickstart.yaml --scale smoke --threads 1 evaluation.samples=512 evaluation.grid=0
     train.steps=40 train.lr=0.01 evaluation.at=[1] data.count=1024)
 
+run data ls shapes
+check "data ls NAME counts a set's classes" says "shapes: 10000 images of 10 classes, 1000 each"
+
 run "${SMALL[@]}" model.class_conditional=true model.label_dropout=0.1 "evaluation.nfe=[1, 2, 3]" "evaluation.sigmas=[5, 0.4]"
 check "a class-conditional run trains and evaluates in one, two and three steps" status_is 0
 check "each number of steps has its row" same "$(sql "SELECT group_concat(nfe) FROM (SELECT DISTINCT nfe FROM evaluation ORDER BY nfe)")" '"0,1,2,3"'

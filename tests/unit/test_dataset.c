@@ -301,6 +301,26 @@ static void list_names_stored_and_built_in_sets(void **state) {
     free(text);
 }
 
+static void classes_are_counted(void **state) {
+    (void)state;
+    Text text = {0};
+    const char *labels = "{\"labels\": [[\"1/003.png\", 2], [\"0/000.png\", 0], [\"0/002.png\", 2], "
+                         "[\"0/004.png\", 2], [\"1/001.png\", 0]]}";
+    assert_true(dataset_import("set", zip_make(5, labels), data(), &error));
+    Dataset set = set_open("set", 0, 0);
+    dataset_describe(&set, &text);
+    assert_non_null(strstr(text_view(&text), "set: 5 images of 3 classes, 0 to 3 each\n"));
+    assert_non_null(strstr(text_view(&text), "3  60.00 %\n"));
+    assert_non_null(strstr(text_view(&text), "0   0.00 %\n"));
+    text_free(&text);
+    dataset_close(&set);
+    set = set_open("shapes", 8, 50);
+    dataset_describe(&set, &text);
+    assert_non_null(strstr(text_view(&text), "shapes: 50 images of 10 classes, 5 each\n"));
+    text_free(&text);
+    dataset_close(&set);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(zip_is_imported_sorted_with_its_labels),
@@ -316,6 +336,7 @@ int main(void) {
         IN_SCRATCH(bad_imports_are_refused),
         IN_SCRATCH(leftovers_of_an_interrupted_import_go),
         IN_SCRATCH(list_names_stored_and_built_in_sets),
+        IN_SCRATCH(classes_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
