@@ -402,10 +402,10 @@ static void missing_data_is_said_once_with_its_line(void **state) {
 
 /* ---- the repository's own files ---- */
 
-static const char *const files[] = {
-    "experiments/quickstart.yaml", "experiments/cifar10_main.yaml",    "experiments/cifar10_deep.yaml",
-    "experiments/cifar10_ct.yaml", "experiments/imagenet64_main.yaml", "experiments/imagenet64_deep.yaml",
-    "ablations/ema.yaml"};
+static const char *const files[] = {"experiments/quickstart.yaml",      "experiments/cifar10_main.yaml",
+                                    "experiments/cifar10_deep.yaml",    "experiments/cifar10_ct.yaml",
+                                    "experiments/imagenet64_ct.yaml",   "experiments/imagenet64_main.yaml",
+                                    "experiments/imagenet64_deep.yaml", "ablations/ema.yaml"};
 
 static void every_file_is_good_at_every_scale(void **state) {
     (void)state;
