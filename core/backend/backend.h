@@ -17,6 +17,7 @@
 #ifndef ICT_BACKEND_BACKEND_H
 #define ICT_BACKEND_BACKEND_H
 
+#include "backend/step.h"
 #include "base/error.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -50,51 +51,6 @@ static inline int64_t tensor_count(const Tensor *t) {
 static inline size_t tensor_bytes(const Tensor *t) {
     return (size_t)tensor_count(t) * dtype_size(t->dtype);
 }
-
-/* ------------------------------------------------------------------------------- what a training step reads
- */
-
-/* One noise level with everything the network and the loss derive from it (computed on the host, in core/ct).
- */
-typedef struct Level {
-    float sigma, c_in, c_skip, c_out, c_noise;
-    float weight; /* lambda of the pair (student at this level, teacher one below), loss normalisation
-                     included */
-    float reserved[2];
-} Level;
-enum { LEVEL_FIELDS = 8 };
-
-/* The N levels of the current discretisation, ascending. `threshold[i]` is the cumulative law of the pair
- * index i as a 32-bit integer: a draw u selects the first i with u <= threshold[i]; integers agree on every
- * device. */
-typedef struct LevelTable {
-    int32_t levels; /* N: there are N - 1 pairs */
-    Level *level;
-    uint32_t *threshold;
-} LevelTable;
-
-enum { MAX_EMAS = 4 };
-
-/* Everything that changes from step to step, computed on the host in double and uploaded some steps ahead.
- * Decays stay in double because the passes need 1 - decay: of a decay rounded to float that would keep only
- * three or four digits. */
-typedef struct StepRow {
-    uint32_t step;
-    float learning_rate, epsilon, weight_decay;
-    double beta1, beta2;
-    float momentum_correction; /* 1 / (1 - beta1^t) */
-    float adaptive;            /* rectification * sqrt(1 - beta2^t); 0 while RAdam is not adaptive yet */
-    double teacher_decay;      /* mu */
-    double ema_decay[MAX_EMAS];
-} StepRow;
-
-/* Who draws: with stream and element this determines every random number of a step. The first sample's place
- * in the global batch makes draws independent of the micro-batch size. */
-typedef struct DrawKey {
-    uint64_t seed;
-    const StepRow *row; /* device memory: row->step is the step */
-    uint32_t first_sample;
-} DrawKey;
 
 /* ---------------------------------------------------------------------------------------------- arguments */
 
@@ -218,6 +174,19 @@ typedef struct Resample {
     float scale, add_scale;
 } Resample;
 
+/* Bilinear interpolation of x to y's size, weights by `grid` (backend/bilinear.h): HALF_PIXEL puts the
+ * centres of the outer pixels' outer edges together, as PyTorch's interpolate(align_corners=False) does; TF1
+ * puts the centres of the first pixels together, as TensorFlow 1's resize_bilinear did, for which Inception
+ * was trained. Nothing is smoothed before an image shrinks. `adjoint` runs the transposed operator (dy ->
+ * dx). y = scale * op(x) + add_scale * add. */
+typedef enum BilinearGrid { BILINEAR_HALF_PIXEL, BILINEAR_TF1 } BilinearGrid;
+typedef struct Bilinear {
+    Tensor x, y, add;
+    BilinearGrid grid;
+    bool adjoint;
+    float scale, add_scale;
+} Bilinear;
+
 /* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v.
  */
 typedef struct AttentionForward {
@@ -317,11 +286,13 @@ typedef struct Precondition {
     const Level *level;
 } Precondition;
 
-typedef enum Distance { DISTANCE_PSEUDO_HUBER, DISTANCE_L2, DISTANCE_L1 } Distance;
+typedef enum Distance { DISTANCE_PSEUDO_HUBER, DISTANCE_L2, DISTANCE_L1, DISTANCE_PERCEPTUAL } Distance;
 
 /* Per sample: distance of the two outputs, loss = weight * distance, and the gradient of (1/batch) sum(loss)
  * with respect to the network's output F of the student: c_out * weight / batch * d distance. Pseudo-Huber
- * acts on the norm of the whole image; squared l2 and l1 are means over its elements. */
+ * acts on the norm of the whole image; squared l2 and l1 are means over its elements. A perceptual distance
+ * has been measured before (FeatureDistance): it comes with the gradient of (gradient_scale/batch) sum(loss)
+ * with respect to f_student, to which only c_out is missing. */
 typedef struct ConsistencyLoss {
     Distance distance;
     float huber_c;
@@ -329,8 +300,24 @@ typedef struct ConsistencyLoss {
     float gradient_scale; /* loss scale of fp16 training, 1 otherwise */
     Tensor f_student, f_teacher, dnetwork;
     const Level *student;
-    float *loss, *residual; /* n each: weighted loss, norm of f_student - f_teacher */
+    float *loss, *residual;  /* n each: weighted loss, norm of f_student - f_teacher */
+    const float *perceptual; /* DISTANCE_PERCEPTUAL: n distances, */
+    Tensor df_student;       /* and the gradient; absent when dnetwork is */
 } ConsistencyLoss;
+
+/* A share of a perceptual distance (LPIPS, Zhang et al. 2018): the features a, b of each position are divided
+ * by their norms over the channels (+ 1e-10);
+ * distance = mean over positions of sum_c weight_c (a_c/|a| - b_c/|b|)^2, added to what is there when
+ * `accumulate`. da = gradient of sum_i scale level_i.weight distance_i. Where all of a is 0 it has no
+ * direction, and its gradient is defined as 0. */
+typedef struct FeatureDistance {
+    Tensor a, b, da;     /* da may be absent */
+    const float *weight; /* a channel each; NULL: 1 */
+    const Level *level;  /* a sample each; NULL: weight 1 */
+    float scale;
+    float *distance; /* n */
+    bool accumulate;
+} FeatureDistance;
 
 /* Mean cross-entropy with label smoothing; dlogits = gradient of the mean over `batch`. */
 typedef struct CrossEntropy {
@@ -386,6 +373,7 @@ typedef struct Ops {
     void (*norm_forward)(Device *, const NormForward *);
     void (*norm_backward)(Device *, const NormBackward *);
     void (*resample)(Device *, const Resample *);
+    void (*bilinear)(Device *, const Bilinear *);
     void (*attention_forward)(Device *, const AttentionForward *);
     void (*attention_backward)(Device *, const AttentionBackward *);
     void (*act_forward)(Device *, const ActForward *);
@@ -399,6 +387,7 @@ typedef struct Ops {
     void (*noise_pair)(Device *, const NoisePair *);
     void (*precondition)(Device *, const Precondition *);
     void (*consistency_loss)(Device *, const ConsistencyLoss *);
+    void (*feature_distance)(Device *, const FeatureDistance *);
     void (*cross_entropy)(Device *, const CrossEntropy *);
     void (*optimizer_step)(Device *, const OptimizerStep *);
 } Ops;

@@ -32,9 +32,13 @@ void graph_free(Graph *graph);
  */
 Value graph_input(Graph *, const char *name, DType dtype, int n, int h, int w, int c, bool needs_gradient);
 
-/* Names the value whose gradient the backward pass starts from, and that stays readable after
- * graph_forward(). */
+/* Names a value that stays readable after graph_forward() and whose gradient the backward pass starts from;
+ * there may be several (the taps of a feature network), and one may lie on the way to another. */
 void graph_output(Graph *, Value);
+
+/* Before recording: the parameters of this network are given and get no gradients. Only what leads to an
+ * input that needs a gradient is differentiated. */
+void graph_freeze(Graph *);
 
 /* The following nodes' label in dumps and per-op tables ("enc.16x16_block0"). */
 void graph_scope(Graph *, const char *name);
@@ -71,6 +75,7 @@ typedef struct NormNode {
 Value graph_norm(Graph *, Value x, NormNode);
 
 Value graph_resample(Graph *, Value x, int tap_count, const float *taps, int pad, bool up);
+Value graph_bilinear(Graph *, Value x, BilinearGrid, int h, int w);
 Value graph_attention(Graph *, Value qkv, int heads);
 Value graph_act(Graph *, Value x, Activation);
 Value graph_add(Graph *, Value a, Value b, float a_scale, float b_scale);    /* b may be NO_VALUE */
@@ -98,8 +103,8 @@ typedef enum GraphSchedule { GRAPH_EVALUATE, GRAPH_TRAIN } GraphSchedule;
 void graph_bind(Graph *, Value input, void *data);
 void graph_forward(Graph *, GraphSchedule, const GraphRun *);
 
-/* After a TRAIN forward, with the output's gradient written into graph_gradient(output). Parameter gradients
- * go to the flat array `gradients` (added when `accumulate`); NULL skips them (perceptual networks). */
+/* After a TRAIN forward, with the gradient of every output written into graph_gradient(output). Parameter
+ * gradients go to the flat array `gradients` (added when `accumulate`); NULL for a frozen network. */
 void graph_backward(Graph *, const GraphRun *, float *gradients, bool accumulate);
 
 /* Where a value, or its gradient, lies. Outputs, inputs with a gradient, and while their schedule runs,

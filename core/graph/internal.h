@@ -9,6 +9,7 @@ typedef enum NodeKind {
     NODE_LINEAR,
     NODE_NORM,
     NODE_RESAMPLE,
+    NODE_BILINEAR,
     NODE_ATTENTION,
     NODE_ACT,
     NODE_ADD,
@@ -44,6 +45,7 @@ typedef struct Node {
         LinearNode linear;
         NormNode norm;
         Resample resample;
+        BilinearGrid grid;
         Activation activation;
         PoolForward pool;
         NoiseEmbed embed;
@@ -103,7 +105,8 @@ struct Graph {
     int node_count, node_capacity;
     ValueInfo *values;
     int value_count, value_capacity;
-    Value output;
+    Value output; /* the first of them */
+    bool frozen;
     char scope[64];
     bool tf32;
     uint32_t dropout_layers;

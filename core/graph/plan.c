@@ -157,10 +157,12 @@ void backward_derive(Graph *graph) {
         pending.term[v] = (GradientTerm){-1, 1};
         graph->gradient[v] = -1;
     }
-    const int output = buffer_add(buffers, value_bytes(graph, graph->output), graph->node_count);
-    pending.term[graph->output] = (GradientTerm){output, 1};
-    pending.owned[graph->output] = true;
-    graph->gradient[graph->output] = output;
+    for (Value v = 0; v < graph->value_count; v++) { /* the caller writes them: plain tensors of their own */
+        if (!graph->values[v].is_output) continue;
+        graph->gradient[v] = buffer_add(buffers, value_bytes(graph, v), graph->node_count);
+        pending.term[v] = (GradientTerm){graph->gradient[v], 1};
+        pending.owned[v] = true;
+    }
     for (int i = graph->node_count - 1; i >= 0; i--) backward_node(graph, &pending, i);
     backward_finish_inputs(graph, &pending);
     for (Value v = 0; v < graph->value_count; v++) /* what the caller reads lives to the end */
@@ -192,7 +194,8 @@ static size_t backward_workspace(const Graph *graph, const Node *node) {
     const Ops *ops = graph->device->ops;
     switch (node->kind) {
     case NODE_CONV:
-        return larger(node->plan[CONV_BACKWARD_DATA]->workspace, node->plan[CONV_BACKWARD_WEIGHT]->workspace);
+        return larger(node->plan[CONV_BACKWARD_DATA]->workspace,
+                      graph->frozen ? 0 : node->plan[CONV_BACKWARD_WEIGHT]->workspace);
     case NODE_ATTENTION:
         return ops->attention_workspace(graph->device, &graph->values[node->in[IN_X]].shape, node->heads,
                                         true);
@@ -227,7 +230,9 @@ static void schedule_forward(Graph *graph, Schedule *schedule) {
         for (int k = 0; k < MAX_INPUTS; k++)
             if (node->in[k] != NO_VALUE) buffer_extend(&schedule->buffers, schedule->value[node->in[k]], i);
     }
-    buffer_extend(&schedule->buffers, schedule->value[graph->output], graph->node_count);
+    for (Value v = 0; v < graph->value_count; v++)
+        if (graph->values[v].is_output)
+            buffer_extend(&schedule->buffers, schedule->value[v], graph->node_count);
 }
 
 static void schedule_backward(Graph *graph, Schedule *schedule) {
@@ -303,7 +308,10 @@ static void prepare_convolutions(Graph *graph, bool train) {
         const ConvShape shape = {x.n,         x.h,       x.w,      x.c,      c->c_out, c->kernel_h,
                                  c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype};
         graph->device->tf32 = node->tf32;
-        for (ConvPass pass = CONV_FORWARD; pass <= (train ? CONV_BACKWARD_WEIGHT : CONV_FORWARD); pass++)
+        const ConvPass last = !train          ? CONV_FORWARD
+                              : graph->frozen ? CONV_BACKWARD_DATA
+                                              : CONV_BACKWARD_WEIGHT;
+        for (ConvPass pass = CONV_FORWARD; pass <= last; pass++)
             node->plan[pass] = graph->device->ops->conv_prepare(graph->device, &shape, pass);
     }
 }

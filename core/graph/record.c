@@ -17,6 +17,7 @@ const NodeTraits node_traits[NODE_KINDS] = {
                    {true, true, true, true},
                    false},
     [NODE_RESAMPLE] = {"resample", {FLOW_ADDING}, {false}, false},
+    [NODE_BILINEAR] = {"bilinear", {FLOW_ADDING}, {false}, false},
     [NODE_ATTENTION] = {"attention", {FLOW_WRITING}, {true}, false},
     [NODE_ACT] = {"act", {FLOW_ADDING}, {true}, false},
     [NODE_ADD] = {"add", {FLOW_IDENTITY, FLOW_IDENTITY}, {false}, false},
@@ -66,9 +67,13 @@ Value graph_input(Graph *graph, const char *name, DType dtype, int n, int h, int
 }
 
 void graph_output(Graph *graph, Value value) {
-    CHECK(graph->output == NO_VALUE, "a graph has one output");
-    graph->output = value;
+    if (graph->output == NO_VALUE) graph->output = value;
     graph->values[value].is_output = true;
+}
+
+void graph_freeze(Graph *graph) {
+    CHECK(graph->node_count == 0, "a graph is frozen before it is recorded");
+    graph->frozen = true;
 }
 
 static Tensor shape_of(const Graph *graph, Value value) {
@@ -79,7 +84,7 @@ static Tensor shape_of(const Graph *graph, Value value) {
 /* Appends the node; its output needs a gradient when it has parameters or when any of its inputs needs one.
  */
 static Value node_add(Graph *graph, Node node, Tensor shape, bool has_parameters) {
-    bool needs_gradient = has_parameters;
+    bool needs_gradient = has_parameters && !graph->frozen;
     for (int i = 0; i < MAX_INPUTS; i++)
         if (node.in[i] != NO_VALUE) needs_gradient |= graph->values[node.in[i]].needs_gradient;
     memcpy(node.scope, graph->scope, sizeof node.scope);
@@ -142,6 +147,13 @@ Value graph_resample(Graph *graph, Value x, int tap_count, const float *taps, in
     memcpy(node.resample.taps, taps, (size_t)tap_count * sizeof *taps);
     out.h = up ? (out.h - 1) * 2 - 2 * pad + tap_count : (out.h + 2 * pad - tap_count) / 2 + 1;
     out.w = up ? (out.w - 1) * 2 - 2 * pad + tap_count : (out.w + 2 * pad - tap_count) / 2 + 1;
+    return node_add(graph, node, out, false);
+}
+
+Value graph_bilinear(Graph *graph, Value x, BilinearGrid grid, int h, int w) {
+    Tensor out = shape_of(graph, x);
+    out.h = h, out.w = w;
+    const Node node = {.kind = NODE_BILINEAR, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}, .grid = grid};
     return node_add(graph, node, out, false);
 }
 

@@ -98,6 +98,8 @@ static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const
         Resample resample = node->resample;
         resample.x = x, resample.y = y, resample.scale = 1;
         device->ops->resample(device, &resample);
+    } else if (node->kind == NODE_BILINEAR) {
+        device->ops->bilinear(device, &(Bilinear){.x = x, .y = y, .grid = node->grid, .scale = 1});
     } else if (node->kind == NODE_ATTENTION) {
         device->ops->attention_forward(device, &(AttentionForward){x, y, node->heads, workspace});
     } else if (node->kind == NODE_ACT) {
@@ -255,6 +257,8 @@ static void plain_backward(Graph *graph, const Node *node, const StepTensors *t,
         resample.x = t->dy, resample.y = dx, resample.add = add;
         resample.scale = dy_scale, resample.add_scale = add_scale, resample.adjoint = true;
         device->ops->resample(device, &resample);
+    } else if (node->kind == NODE_BILINEAR) {
+        device->ops->bilinear(device, &(Bilinear){t->dy, dx, add, node->grid, true, dy_scale, add_scale});
     } else if (node->kind == NODE_ATTENTION) {
         const Tensor qkv = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]);
         device->ops->attention_backward(
@@ -305,6 +309,7 @@ void step_backward(Graph *graph, const BackwardStep *step, const GraphRun *run, 
 
 void graph_backward(Graph *graph, const GraphRun *run, float *gradients, bool accumulate) {
     CHECK(graph->train, "the graph is not prepared for training");
+    CHECK(!gradients || !graph->frozen, "a frozen network has no parameter gradients");
     for (int s = 0; s < graph->step_count; s++)
         step_backward(graph, &graph->steps[s], run, gradients, accumulate);
 }

@@ -117,6 +117,41 @@ static void test_gradient_of_aliases(void **state) {
     device_close(device);
 }
 
+/* Two outputs, one on the way to the other: tap = silu(x), z = 2 tap + upsampled x, each with a gradient of
+ * its own; the gradient of tap is the sum of both. */
+static void test_gradients_of_taps(void **state) {
+    (void)state;
+    enum { COUNT = 2 * 4 * 4 * 3 };
+    Device *device = open_cpu();
+    Graph *graph = graph_create();
+    graph_freeze(graph);
+    const Value x = graph_input(graph, "x", DTYPE_F32, 2, 4, 4, 3, true);
+    const Value tap = graph_act(graph, x, ACT_SILU);
+    const Value z = graph_bilinear(graph, graph_add(graph, tap, x, 2, 1), BILINEAR_HALF_PIXEL, 4, 4);
+    graph_output(graph, tap);
+    graph_output(graph, z);
+    graph_prepare(graph, device, true);
+    float in[COUNT], r[2][COUNT];
+    fill_random(in, COUNT, 1);
+    for (int i = 0; i < 2; i++) fill_random(r[i], COUNT, 2u + (unsigned)i);
+    graph_bind(graph, x, in);
+    const GraphRun run = {0};
+    graph_forward(graph, GRAPH_TRAIN, &run);
+    const float *first = graph_value(graph, GRAPH_TRAIN, tap).data,
+                *last = graph_value(graph, GRAPH_TRAIN, z).data;
+    for (int i = 0; i < COUNT; i++) assert_float_equal(last[i], 2 * first[i] + in[i], 1e-6);
+    memcpy(graph_gradient(graph, tap).data, r[0], sizeof r[0]);
+    memcpy(graph_gradient(graph, z).data, r[1], sizeof r[1]);
+    graph_backward(graph, &run, NULL, false);
+    const float *dx = graph_gradient(graph, x).data;
+    for (int i = 0; i < COUNT; i++) {
+        const double s = 1 / (1 + exp(-(double)in[i])), slope = s * (1 + in[i] * (1 - s));
+        assert_float_equal(dx[i], (r[0][i] + 2 * r[1][i]) * slope + r[1][i], 1e-5);
+    }
+    graph_free(graph);
+    device_close(device);
+}
+
 /* A small network with everything in it, ready to run. */
 typedef struct Small {
     Device *device;
@@ -284,6 +319,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parameter_counts),
         cmocka_unit_test(test_gradient_of_aliases),
+        cmocka_unit_test(test_gradients_of_taps),
         cmocka_unit_test(test_gradients_by_differences),
         cmocka_unit_test(test_schedules_agree_bit_for_bit),
         cmocka_unit_test(test_gradients_repeat_and_accumulate),

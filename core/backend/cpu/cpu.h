@@ -77,6 +77,7 @@ void cpu_linear_backward_weight(Device *, const LinearBackwardWeight *);
 void cpu_norm_forward(Device *, const NormForward *);
 void cpu_norm_backward(Device *, const NormBackward *);
 void cpu_resample(Device *, const Resample *);
+void cpu_bilinear(Device *, const Bilinear *);
 void cpu_attention_forward(Device *, const AttentionForward *);
 void cpu_attention_backward(Device *, const AttentionBackward *);
 void cpu_act_forward(Device *, const ActForward *);
@@ -90,6 +91,7 @@ void cpu_level_draw(Device *, const LevelDraw *);
 void cpu_noise_pair(Device *, const NoisePair *);
 void cpu_precondition(Device *, const Precondition *);
 void cpu_consistency_loss(Device *, const ConsistencyLoss *);
+void cpu_feature_distance(Device *, const FeatureDistance *);
 void cpu_cross_entropy(Device *, const CrossEntropy *);
 void cpu_optimizer_step(Device *, const OptimizerStep *);
 

@@ -23,6 +23,7 @@ static const Ops cpu_ops = {
     .norm_forward = cpu_norm_forward,
     .norm_backward = cpu_norm_backward,
     .resample = cpu_resample,
+    .bilinear = cpu_bilinear,
     .attention_forward = cpu_attention_forward,
     .attention_backward = cpu_attention_backward,
     .act_forward = cpu_act_forward,
@@ -36,6 +37,7 @@ static const Ops cpu_ops = {
     .noise_pair = cpu_noise_pair,
     .precondition = cpu_precondition,
     .consistency_loss = cpu_consistency_loss,
+    .feature_distance = cpu_feature_distance,
     .cross_entropy = cpu_cross_entropy,
     .optimizer_step = cpu_optimizer_step,
 };

@@ -72,6 +72,19 @@ static DistanceValue distance_value(const ConsistencyLoss *op, DistanceSums sums
     return (DistanceValue){sums.square / (root + c), 1.0 / root};
 }
 
+/* The gradient with respect to f is given; F's is c_out times it. */
+static void perceptual_sample(const ConsistencyLoss *op, int64_t sample, double residual) {
+    const int64_t count = tensor_count(&op->f_student) / op->f_student.n, at = sample * count;
+    const Level *level = &op->student[sample];
+    op->loss[sample] = level->weight * op->perceptual[sample];
+    op->residual[sample] = (float)residual;
+    if (!op->dnetwork.data) return;
+    const float *df = (const float *)op->df_student.data + at, c_out = level->c_out;
+    float *gradient = (float *)op->dnetwork.data + at;
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) gradient[i] = c_out * df[i];
+}
+
 static void write_gradient(const ConsistencyLoss *op, int64_t at, int64_t count, float factor) {
     const float *student = (const float *)op->f_student.data + at,
                 *teacher = (const float *)op->f_teacher.data + at;
@@ -89,6 +102,10 @@ static void consistency_sample(const ConsistencyLoss *op, int64_t sample) {
     const int64_t count = tensor_count(&op->f_student) / op->f_student.n, at = sample * count;
     const DistanceSums sums =
         distance_sums((const float *)op->f_student.data + at, (const float *)op->f_teacher.data + at, count);
+    if (op->distance == DISTANCE_PERCEPTUAL) {
+        perceptual_sample(op, sample, sqrt(sums.square));
+        return;
+    }
     const DistanceValue value = distance_value(op, sums, count);
     const Level *level = &op->student[sample];
     op->loss[sample] = (float)(level->weight * value.distance);
@@ -106,6 +123,9 @@ void cpu_consistency_loss(Device *device, const ConsistencyLoss *op) {
     CHECK(tensor_count(&op->f_teacher) == count, "consistency_loss: sizes differ");
     CHECK(!op->dnetwork.data || tensor_count(&op->dnetwork) == count,
           "consistency_loss: size of the gradient");
+    CHECK(op->distance != DISTANCE_PERCEPTUAL ||
+              (op->perceptual && (!op->dnetwork.data || tensor_count(&op->df_student) == count)),
+          "consistency_loss: a perceptual distance is given with its gradient");
     const int parts = cpu_parts(device, 2 * count);
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
     for (int part = 0; part < parts; part++) {

@@ -108,6 +108,7 @@ void cuda_linear_backward_weight(Device *, const LinearBackwardWeight *);
 void cuda_norm_forward(Device *, const NormForward *);
 void cuda_norm_backward(Device *, const NormBackward *);
 void cuda_resample(Device *, const Resample *);
+void cuda_bilinear(Device *, const Bilinear *);
 void cuda_attention_forward(Device *, const AttentionForward *);
 void cuda_attention_backward(Device *, const AttentionBackward *);
 void cuda_act_forward(Device *, const ActForward *);
@@ -121,6 +122,7 @@ void cuda_level_draw(Device *, const LevelDraw *);
 void cuda_noise_pair(Device *, const NoisePair *);
 void cuda_precondition(Device *, const Precondition *);
 void cuda_consistency_loss(Device *, const ConsistencyLoss *);
+void cuda_feature_distance(Device *, const FeatureDistance *);
 void cuda_cross_entropy(Device *, const CrossEntropy *);
 void cuda_optimizer_step(Device *, const OptimizerStep *);
 

@@ -22,6 +22,7 @@ static const Ops cuda_ops = {
     .norm_forward = cuda_norm_forward,
     .norm_backward = cuda_norm_backward,
     .resample = cuda_resample,
+    .bilinear = cuda_bilinear,
     .attention_forward = cuda_attention_forward,
     .attention_backward = cuda_attention_backward,
     .act_forward = cuda_act_forward,
@@ -35,6 +36,7 @@ static const Ops cuda_ops = {
     .noise_pair = cuda_noise_pair,
     .precondition = cuda_precondition,
     .consistency_loss = cuda_consistency_loss,
+    .feature_distance = cuda_feature_distance,
     .cross_entropy = cuda_cross_entropy,
     .optimizer_step = cuda_optimizer_step,
 };

@@ -56,13 +56,21 @@ __global__ void consistency_loss_kernel(ConsistencyLoss op, int count) {
     }
     square = block_sum(square, memory);
     absolute = block_sum(absolute, memory);
-    const DistanceValue value = distance_value(op, square, absolute, count);
+    const bool given = op.distance == DISTANCE_PERCEPTUAL;
+    const DistanceValue value =
+        given ? DistanceValue{op.perceptual[blockIdx.x], 0.0} : distance_value(op, square, absolute, count);
     const Level &level = op.student[blockIdx.x];
     if (threadIdx.x == 0) {
         op.loss[blockIdx.x] = (float)(level.weight * value.distance);
         op.residual[blockIdx.x] = (float)sqrt(square);
     }
     if (!op.dnetwork.data) return;
+    if (given) { /* its gradient with respect to f too; F's is c_out times it */
+        const float *df = (const float *)op.df_student.data + first;
+        for (int i = threadIdx.x; i < count; i += BLOCK)
+            element_store(op.dnetwork, first + i, level.c_out * df[i]);
+        return;
+    }
     const double share = (double)op.gradient_scale * level.weight / op.batch;
     const float factor = (float)(share * level.c_out * value.slope);
     for (int i = threadIdx.x; i < count; i += BLOCK) {
@@ -79,6 +87,10 @@ void cuda_consistency_loss(Device *device, const ConsistencyLoss *op) {
     CHECK(tensor_count(&op->f_teacher) == count, "consistency_loss: sizes differ");
     CHECK(!op->dnetwork.data || tensor_count(&op->dnetwork) == count,
           "consistency_loss: size of the gradient");
+    CHECK(op->distance != DISTANCE_PERCEPTUAL ||
+              (op->perceptual && (!op->dnetwork.data || (op->df_student.dtype == DTYPE_F32 &&
+                                                         tensor_count(&op->df_student) == count))),
+          "consistency_loss: a perceptual distance is given with its gradient");
     consistency_loss_kernel<<<(unsigned)op->f_student.n, BLOCK, 0, cuda_stream(device)>>>(
         *op, (int)(count / op->f_student.n));
     CUDA_LAUNCHED("consistency_loss");

@@ -1,0 +1,106 @@
+/* Ops of a perceptual distance on CUDA against the CPU. Skipped where there is no card. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "sides.h"
+
+static const struct {
+    DType dtype;
+    double bound;
+} types[] = {{DTYPE_F32, 2e-5}, {DTYPE_F16, 4e-3}, {DTYPE_BF16, 3e-2}};
+enum { TYPES = sizeof types / sizeof *types };
+
+static void bilinear_case(int type, BilinearGrid grid, int in, int out, bool adjoint) {
+    const DType dtype = types[type].dtype;
+    const Both x = adjoint ? both_random(dtype, 2, out, out + 1, 5) : both_random(dtype, 2, in, in, 5);
+    const Both y = adjoint ? both_random(dtype, 2, in, in, 5) : both_random(dtype, 2, out, out + 1, 5);
+    for (int s = 0; s < SIDES; s++)
+        sides[s]->ops->bilinear(sides[s], &(Bilinear){x.at[s], y.at[s], y.at[s], grid, adjoint, 0.8f, -0.6f});
+    both_check(&y, types[type].bound, adjoint ? "bilinear adjoint" : "bilinear");
+}
+
+static void test_bilinear(void **state) {
+    (void)state;
+    if (!sides[CUDA]) skip();
+    for (int type = 0; type < TYPES; type++) {
+        for (int way = 0; way < 4; way++) {
+            bilinear_case(type, (BilinearGrid)(way & 1), 7, 50, way & 2);
+            bilinear_case(type, (BilinearGrid)(way & 1), 31, 9, way & 2);
+            bilinear_case(type, (BilinearGrid)(way & 1), 32, 224, way & 2);
+        }
+        sides_release();
+    }
+}
+
+static void feature_case(int type, int size, int channels, bool plain) {
+    const DType dtype = types[type].dtype;
+    const Level level[3] = {{.weight = 0.5f}, {.weight = 20}, {.weight = 3}};
+    const Both levels = both_bytes(level, sizeof level), weight = both_floats(channels),
+               distance = both_floats(3);
+    const Both a = both_random(dtype, 3, size, size, channels),
+               b = both_random(dtype, 3, size, size, channels);
+    const Both da = both_poisoned(dtype, 3, size, size, channels);
+    for (int s = 0; s < SIDES; s++)
+        sides[s]->ops->feature_distance(sides[s],
+                                        &(FeatureDistance){.a = a.at[s],
+                                                           .b = b.at[s],
+                                                           .da = da.at[s],
+                                                           .weight = plain ? NULL : weight.at[s].data,
+                                                           .level = plain ? NULL : levels.at[s].data,
+                                                           .scale = 0.7f,
+                                                           .distance = distance.at[s].data,
+                                                           .accumulate = plain});
+    both_check(&distance, types[type].dtype == DTYPE_F32 ? 1e-6 : types[type].bound, "feature_distance");
+    both_check(&da, types[type].bound, "feature_distance gradient");
+}
+
+static void test_feature_distance(void **state) {
+    (void)state;
+    if (!sides[CUDA]) skip();
+    for (int type = 0; type < TYPES; type++) {
+        for (int plain = 0; plain < 2; plain++) {
+            feature_case(type, 9, 64, plain);
+            feature_case(type, 14, 512, plain);
+            feature_case(type, 3, 7, plain);
+        }
+        sides_release();
+    }
+}
+
+static void test_perceptual_loss(void **state) {
+    (void)state;
+    if (!sides[CUDA]) skip();
+    const Level level[3] = {
+        {.weight = 0.5f, .c_out = 2}, {.weight = 20, .c_out = 0.1f}, {.weight = 3, .c_out = 1}};
+    const Both levels = both_bytes(level, sizeof level), given = both_floats(3), loss = both_floats(3),
+               residual = both_floats(3);
+    const Both f = both_random(DTYPE_F32, 3, 8, 8, 3), teacher = both_random(DTYPE_F32, 3, 8, 8, 3),
+               df = both_random(DTYPE_F32, 3, 8, 8, 3), dF = both_poisoned(DTYPE_F32, 3, 8, 8, 3);
+    for (int s = 0; s < SIDES; s++)
+        sides[s]->ops->consistency_loss(sides[s], &(ConsistencyLoss){.distance = DISTANCE_PERCEPTUAL,
+                                                                     .batch = 6,
+                                                                     .gradient_scale = 3,
+                                                                     .f_student = f.at[s],
+                                                                     .f_teacher = teacher.at[s],
+                                                                     .dnetwork = dF.at[s],
+                                                                     .student = levels.at[s].data,
+                                                                     .loss = loss.at[s].data,
+                                                                     .residual = residual.at[s].data,
+                                                                     .perceptual = given.at[s].data,
+                                                                     .df_student = df.at[s]});
+    both_same(&loss, "perceptual loss");
+    both_check(&residual, 1e-6, "residual");
+    both_same(&dF, "perceptual gradient");
+    sides_release();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bilinear),
+        cmocka_unit_test(test_feature_distance),
+        cmocka_unit_test(test_perceptual_loss),
+    };
+    return cmocka_run_group_tests(tests, sides_open, sides_close);
+}
