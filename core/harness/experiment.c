@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -213,6 +214,30 @@ static void read_settings(const Source *source, Settings *settings) {
 
 /* ---- files ---- */
 
+static int is_experiment(const struct dirent *entry) {
+    const char *dot = strrchr(entry->d_name, '.');
+    return dot && strcmp(dot, ".yaml") == 0;
+}
+
+/* A file that is not there is often one that is called a little differently. */
+static void complain_missing(const char *path, const char *where, const char *reason, Problems *problems) {
+    enum { MOST = 256 };
+    char folder[1024], found[1024];
+    const char *names[MOST];
+    struct dirent **entries;
+    const int all = scandir(path_folder(folder, path), &entries, is_experiment, alphasort);
+    const int count = all < MOST ? all : MOST;
+    for (int i = 0; i < count; i++) names[i] = entries[i]->d_name;
+    const int nearest = all > 0 && !file_exists(path) ? text_nearest(path_name(path), names, count) : -1;
+    if (nearest >= 0)
+        problem_add(problems, where, "%s; did you mean %s?", reason,
+                    path_join(found, folder, names[nearest]));
+    else
+        problem_add(problems, where, "%s", reason);
+    for (int i = 0; i < all; i++) free(entries[i]);
+    if (all >= 0) free(entries);
+}
+
 /* Text and tree of a file; NULL, with a problem at `where` or in the file itself, when it cannot be had. */
 static YamlNode *file_parse(const char *path, const char *where, char **text, Problems *problems) {
     Error error;
@@ -222,12 +247,12 @@ static YamlNode *file_parse(const char *path, const char *where, char **text, Pr
         return NULL;
     }
     if (!file_read(path, text, &size, &error)) {
-        problem_add(problems, where, "%s", error.text);
+        complain_missing(path, where, error.text, problems);
         return NULL;
     }
     YamlNode *root = yaml_parse(*text, size, path, problems);
-    if (root && root->kind == YAML_MAP) return root;
-    if (root) problem_add(problems, path, "expected a map of keys and values");
+    if (root && root->kind == YAML_MAP && root->count) return root;
+    if (root) problem_add(problems, path, size ? "expected a map of keys and values" : "the file is empty");
     yaml_tree_free(root);
     free(*text);
     *text = NULL;

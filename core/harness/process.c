@@ -135,9 +135,17 @@ bool process_mark_is_near(const char *mark) {
     return end && !strncmp(mark, own, (size_t)(end + 1 - own));
 }
 
+/* What most often sends these. */
+static const char *signal_reason(int number) {
+    return number == SIGKILL  ? ": out of memory, or by somebody"
+           : number == SIGBUS ? ": the disk fails, or a mapped file was cut"
+                              : "";
+}
+
 const char *process_ending(int status, char out[96]) {
     if (WIFSIGNALED(status))
-        snprintf(out, 96, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(out, 96, "killed by signal %d (%s%s)", WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 signal_reason(WTERMSIG(status)));
     else
         snprintf(out, 96, "ended with exit status %d", WEXITSTATUS(status));
     return out;

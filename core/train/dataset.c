@@ -1,7 +1,7 @@
 /* Opening and listing data sets. A stored set is three files: images.npy and labels.npy, mapped into memory
  * so that opening costs nothing and any number of processes share one copy, and dataset.yaml, which has the
- * hash that was taken when the set was imported. It is trusted as long as the sizes agree: hashing 150 MB at
- * every start would be slower than the start. */
+ * hash that was taken when the set was imported. It is trusted as long as the sizes agree and nothing was
+ * written since: hashing 150 MB at every start would be slower than the start. */
 #include "train/dataset_internal.h"
 
 #include "base/file.h"
@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct Storage {
     FileMap images, labels; /* of a stored set */
@@ -91,14 +92,38 @@ static bool set_missing(const char *name, const char *folder, Error *error) {
     struct dirent **entries;
     const int count = names_scan(folder, &entries);
     for (int i = 0; i < count; i++) text_append(&known, "%s, ", entries[i]->d_name);
+    if (count) text_append(&known, "and ");
     names_free(entries, count);
     error_set(
         error,
-        "there is no data set '%s' in %s/ (there are: %sand shapes, which is built in); import it with\n"
+        "there is no data set '%s' in %s/ (there are: %sshapes, which is built in); import it with\n"
         "    ./run data import %s PATH    a zip or folder of PNG/JPEG files, or CIFAR-10's binary archive",
         name, folder, text_view(&known), name);
     text_free(&known);
     return false;
+}
+
+/* Whether the file was written after the description: by somebody else than the importer, who writes that
+ * last. */
+static bool is_younger(const char *folder, const char *name) {
+    struct stat file, description;
+    char path[1024];
+    if (stat(path_join(path, folder, name), &file) != 0) return false;
+    if (stat(path_join(path, folder, "dataset.yaml"), &description) != 0) return false;
+    const struct timespec *a = &file.st_mtim, *b = &description.st_mtim;
+    return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+/* A set that was only copied has other times too, so younger files are a reason to look, not to refuse. */
+static bool content_check(const char *folder, const Dataset *set, Error *error) {
+    if (!is_younger(folder, "images.npy") && !is_younger(folder, "labels.npy")) return true;
+    const Hash hash = dataset_hash(set);
+    return strcmp(hash.hex, set->hash.hex) == 0 ||
+           error_set(error,
+                     "%s: images or labels have changed since they were imported (hash %.8s, dataset.yaml "
+                     "says %.8s): remove "
+                     "the folder and import the data set again",
+                     folder, hash.hex, set->hash.hex);
 }
 
 /* What the configuration asks of a stored set: its resolution, and no more images than it has. */
@@ -130,7 +155,7 @@ static bool stored_open(const DataConfig *config, const char *folder, Storage *s
     memcpy(set->class_names, info.class_names, sizeof set->class_names);
     set->hash = info.hash;
     return images_open(place, &info, storage, set, error) && labels_open(place, &info, storage, set, error) &&
-           part_select(config, set, error);
+           content_check(place, set, error) && part_select(config, set, error);
 }
 
 static bool shapes_open(const DataConfig *config, Storage *storage, Dataset *set, Error *error) {

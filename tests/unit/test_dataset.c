@@ -251,6 +251,23 @@ static void missing_and_damaged_sets_are_named(void **state) {
     set_refused("set", 0, 0, "dataset.yaml: is damaged");
 }
 
+/* One pixel, by somebody else than the importer; and copies, which are younger but the same. */
+static void changed_pixels_are_noticed(void **state) {
+    (void)state;
+    char *bytes;
+    size_t size;
+    assert_true(dataset_import("set", zip_make(5, five_labels), data(), &error));
+    const char *path = scratch("data/set/images.npy");
+    assert_true(file_read(path, &bytes, &size, &error));
+    assert_true(file_write_atomic(path, bytes, size, &error));
+    Dataset set = set_open("set", 0, 0);
+    dataset_close(&set);
+    bytes[size - 1] ^= 1;
+    assert_true(file_write_atomic(path, bytes, size, &error));
+    free(bytes);
+    set_refused("set", 0, 0, "have changed since they were imported");
+}
+
 static void bad_imports_are_refused(void **state) {
     (void)state;
     const char *zip = zip_make(1, NULL);
@@ -333,6 +350,7 @@ int main(void) {
         IN_SCRATCH(part_of_a_set_is_another_set),
         IN_SCRATCH(hash_is_of_shape_pixels_and_labels),
         IN_SCRATCH(missing_and_damaged_sets_are_named),
+        IN_SCRATCH(changed_pixels_are_noticed),
         IN_SCRATCH(bad_imports_are_refused),
         IN_SCRATCH(leftovers_of_an_interrupted_import_go),
         IN_SCRATCH(list_names_stored_and_built_in_sets),
