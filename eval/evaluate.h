@@ -14,6 +14,7 @@ typedef struct EvaluationConfig {
     double sigma_mid;            /* intermediate level of two-step sampling */
     double sigmas[MOST_NFE - 1]; /* intermediate levels of sampling in sigma_count + 1 steps, decreasing */
     int sigma_count;
+    bool clip; /* between sampling steps */
     Rounding rounding;
     char metrics[8][32]; /* "fd-random", "classifier" */
     int metric_count;

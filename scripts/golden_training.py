@@ -72,7 +72,8 @@ def write_run(path, changes, images, labels):
     steps = [training.step() for _ in range(values["train.steps"])]
     tensors = {"model." + name: value for name, value in weights.items()}
     tensors.update({key: np.array([step[key] for step in steps]) for key in REPORTED})
-    tensors.update({"final." + name: value for name, value in training.state().items()})
+    for prefix, final in training.state().items():
+        tensors.update({f"final.{prefix}.{name}": value for name, value in final.items()})
     tensors.update({"labels": labels, "images": images})
     write_safetensors(path, tensors, {"config": "\n".join(lines) + "\n"})
     print(f"{path}: {parameter_count(net):,} parameters, N {steps[0]['N']} to {steps[-1]['N']}, loss {steps[0]['loss']:.4g} to "

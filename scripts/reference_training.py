@@ -136,8 +136,8 @@ class Training:
                 p.mul_(decay).add_(q, alpha=1 - decay)
 
     def state(self):
-        """All weights by the names that checkpoints give them."""
+        """All weights: by the prefixes and names that checkpoints give them."""
         nets = {"model": self.student, **{f"ema:{ema!r}": net for ema, net in self.averages.items()}}
         if self.values["ct.teacher_ema"]:
             nets["teacher"] = self.teacher
-        return {f"{prefix}.{name}": p.detach().numpy() for prefix, net in nets.items() for name, p in net.named_parameters()}
+        return {prefix: {name: p.detach().numpy() for name, p in net.named_parameters()} for prefix, net in nets.items()}

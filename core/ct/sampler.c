@@ -158,6 +158,10 @@ static void batch_denoise(Sampler *s, const float *master, const void *cast, int
 /* ------------------------------------------------------------------------------------------ whole requests
  */
 
+static void batch_clip(Sampler *s, int count) {
+    for (int64_t i = 0; i < count * s->pixels; i++) s->x[i] = fminf(fmaxf(s->x[i], -1), 1);
+}
+
 /* All steps of the `count` (<= n) images of seeds first, first + 1, ...; the result stays in s->x. */
 static void batch_sample(Sampler *s, const SamplerConfig *config, const float *master, const void *cast,
                          uint32_t first, int count) {
@@ -168,6 +172,7 @@ static void batch_sample(Sampler *s, const SamplerConfig *config, const float *m
         const double scale = step == 0 ? tau : sqrt(tau * tau - ct->sigma_min * ct->sigma_min);
         CHECK(tau >= ct->sigma_min && tau <= ct->sigma_max, "sampling level %g outside [%g, %g]", tau,
               ct->sigma_min, ct->sigma_max);
+        if (config->clip && step > 0) batch_clip(s, count);
         noise_add(s, first, count, step, (float)scale);
         for (int i = 0; i < count; i++) s->level[i] = ct_level(ct, tau);
         batch_denoise(s, master, cast, count, false, s->x);

@@ -9,6 +9,7 @@ enum { MOST_NFE = 16 };
 typedef struct SamplerConfig {
     int nfe;                     /* function evaluations: 1 to MOST_NFE */
     double sigmas[MOST_NFE - 1]; /* intermediate levels tau, decreasing, nfe - 1 of them */
+    bool clip; /* to [-1, 1] before new noise is added, as OpenAI's codes do; CM algorithm 1 does not */
 } SamplerConfig;
 
 typedef struct Sampler Sampler;
@@ -17,9 +18,9 @@ typedef struct Sampler Sampler;
 Sampler *sampler_create(const CtConfig *, const Network *, Device *);
 void sampler_free(Sampler *);
 
-/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped, into host memory.
- * `labels` (count of them; -1: of no class) may be NULL for a network without classes. master, cast: flat
- * parameters in device memory. */
+/* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped at the end, into host
+ * memory. `labels` (count of them; -1: of no class) may be NULL for a network without classes. master, cast:
+ * flat parameters in device memory. */
 void sampler_draw(Sampler *, const SamplerConfig *, const float *master, const void *cast, uint32_t first,
                   int count, const int32_t *labels, float *images);
 

@@ -91,6 +91,7 @@ static bool levels_choose(const SampleOptions *options, const Config *config, Sa
                           Error *error) {
     const SamplerConfig *given = &options->levels;
     *sampler = given->nfe ? *given : sampler_levels(&config->ct, &config->evaluation, options->nfe);
+    sampler->clip = config->evaluation.clip;
     for (int i = 0; i < given->nfe - 1; i++) {
         const double above = i ? given->sigmas[i - 1] : config->ct.sigma_max;
         if (!(given->sigmas[i] < above && given->sigmas[i] > config->ct.sigma_min))

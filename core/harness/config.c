@@ -136,6 +136,8 @@ const Key config_keys[] = {
      "grid"},
     {"evaluation.weights", KEY_NAME, ONE(evaluation.weights), IDENTITY, "ema:0.99993", NULL,
      "raw, or ema:X with X one of train.ema"},
+    {"evaluation.clip", KEY_BOOL, ONE(evaluation.clip), IDENTITY, "false", NULL,
+     "keep images in [-1, 1] between sampling steps, as OpenAI's codes do"},
     {"evaluation.rounding", KEY_WORD, ONE(evaluation.rounding), IDENTITY, "round", "round|trunc",
      "to bytes: round as EDM, trunc as OpenAI"},
     {"evaluation.metrics", KEY_NAME, MANY(evaluation.metrics, evaluation.metric_count), IDENTITY,

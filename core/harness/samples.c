@@ -7,7 +7,7 @@
 enum { PIECE = 256 };
 
 SamplerConfig sampler_levels(const CtConfig *ct, const EvaluationConfig *evaluation, int nfe) {
-    SamplerConfig sampler = {.nfe = nfe};
+    SamplerConfig sampler = {.nfe = nfe, .clip = evaluation->clip};
     const bool given = evaluation->sigma_count > 0 && evaluation->sigma_count == nfe - 1;
     for (int i = 0; i < nfe - 1; i++)
         sampler.sigmas[i] = given      ? evaluation->sigmas[i]

@@ -91,6 +91,7 @@ static const char defaults[] = "seed: 0\n"
                                "evaluation.sigma_mid: 0.821\n"
                                "evaluation.sigmas: []\n"
                                "evaluation.weights: ema:0.99993\n"
+                               "evaluation.clip: false\n"
                                "evaluation.rounding: round\n"
                                "evaluation.metrics: [fd-random]\n"
                                "evaluation.grid: 64\n";

@@ -80,6 +80,31 @@ static void steps_follow_the_algorithm(void **state) {
     bench_free(b);
 }
 
+/* One step leaves a picture that reaches beyond [-1, 1]; the second sees it clipped, or as it is. */
+static void images_are_clipped_between_steps_when_asked(void **state) {
+    (void)state;
+    Bench *b = bench_make(toy_model(), 3);
+    SamplerConfig config = {.nfe = 2, .sigmas = {0.8}};
+    float one[TOY_PIXELS], drawn[2][TOY_PIXELS], expected[2][TOY_PIXELS];
+    for (int64_t i = b->params.frozen; i < b->params.total; i++) b->weights[i] *= 4;
+    draw(b, 1, 17, 1, NULL, one);
+    float largest = 0;
+    for (int i = 0; i < TOY_PIXELS; i++) largest = fmaxf(largest, fabsf(one[i]));
+    assert_true(largest > 1.05f);
+    for (int clip = 0; clip < 2; clip++) {
+        config.clip = clip;
+        sampler_draw(b->sampler, &config, b->weights, b->weights, 17, 1, NULL, drawn[clip]);
+        for (int i = 0; i < TOY_PIXELS; i++) expected[clip][i] = clip ? fminf(fmaxf(one[i], -1), 1) : one[i];
+        noise_add(expected[clip], sqrt(0.8 * 0.8 - 0.002 * 0.002), 17, 1);
+        apply(b, expected[clip], 0.8f, false, expected[clip]);
+        images_near(drawn[clip], expected[clip], 1e-5);
+    }
+    double difference = 0;
+    for (int i = 0; i < TOY_PIXELS; i++) difference += fabs((double)drawn[0][i] - (double)drawn[1][i]);
+    assert_true(difference > 0.01);
+    bench_free(b);
+}
+
 /* Whatever is drawn beside an image, in front of it or behind it. */
 static void an_image_depends_on_its_seed_alone(void **state) {
     (void)state;
@@ -165,6 +190,7 @@ static void bytes_are_rounded_and_clipped(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_follow_the_algorithm),
+        cmocka_unit_test(images_are_clipped_between_steps_when_asked),
         cmocka_unit_test(an_image_depends_on_its_seed_alone),
         cmocka_unit_test(at_sigma_min_f_is_the_identity),
         cmocka_unit_test(f_is_made_of_the_bare_network),

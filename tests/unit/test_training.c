@@ -185,6 +185,12 @@ typedef struct Squares {
     double off, way, size;
 } Squares;
 
+/* The bias of attention's keys adds the same to all logits of a row, which softmax does not see: its gradient
+ * is 0 but for rounding, and RAdam makes whole steps of that. In files q, k and v take turns. */
+static bool is_key_bias(const Param *param, int64_t i) {
+    return param->layout == PARAM_QKV && param->rank == 1 && i % 3 == 1;
+}
+
 /* Adds one parameter of the flat `values`. */
 static void param_compare(const Bench *b, const char *prefix, const Param *param, const float *values,
                           Squares *sum) {
@@ -196,6 +202,7 @@ static void param_compare(const Bench *b, const char *prefix, const Param *param
     float *start = floats_of(stored(b, name));
     param_to_file(param, values, found);
     for (int64_t i = 0; i < param->count; i++) {
+        if (is_key_bias(param, i)) continue;
         sum->off += pow((double)found[i] - (double)expected[i], 2);
         sum->way += pow((double)expected[i] - (double)start[i], 2);
         sum->size += pow((double)expected[i], 2);
