@@ -61,6 +61,27 @@ static void adam_corrects_both_moments_from_the_first_step(void **state) {
     }
 }
 
+/* The first five updates grow with the gradient; from the sixth on its size hardly matters (it would not at
+ * all without epsilon). So the scale of a loss counts at the very start. */
+static void only_the_first_five_steps_see_the_scale(void **state) {
+    (void)state;
+    double weight[2] = {0, 0}, momentum[2] = {0, 0}, variance[2] = {0, 0};
+    for (int k = 0; k < 10; k++) {
+        const StepRow row = optimiser_row(&radam, k, 0);
+        double update[2];
+        for (int i = 0; i < 2; i++) {
+            const double gradient = (i ? 8 : 1) * (0.1 + 0.01 * k);
+            momentum[i] = row.beta1 * momentum[i] + (1 - row.beta1) * gradient;
+            variance[i] = row.beta2 * variance[i] + (1 - row.beta2) * gradient * gradient;
+            update[i] = row.learning_rate * momentum[i] * row.momentum_correction;
+            if (row.adaptive > 0) update[i] *= row.adaptive / (sqrt(variance[i]) + row.epsilon);
+            weight[i] -= update[i];
+        }
+        NEAR(update[1] / update[0], k < 5 ? 8 : 1, 1e-4);
+    }
+    assert_true(weight[1] < 2 * weight[0]);
+}
+
 static void gamma_is_the_root_of_its_cubic(void **state) {
     (void)state;
     NEAR(ema_gamma(0.05), 16.972198602303447, 1e-9); /* numpy.roots, as Karras et al. 2024 do */
@@ -84,6 +105,7 @@ static void decays_make_an_average_of_the_wanted_width(void **state) {
     NEAR(ema_decay(&radam, 0, 0), 0, 0);
     NEAR(ema_decay(&radam, 2, 0), 0.99993, 0);
     NEAR(ema_decay(&radam, 2, 123456), 0.99993, 0);
+    NEAR(log(0.5) / log(ema_decay(&radam, 2, 0)), 9902, 0.5); /* half-life in steps: useless in short runs */
 }
 
 static void rows_carry_teacher_and_ema_decays(void **state) {
@@ -217,6 +239,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_rows_give_the_steps_of_torch),
         cmocka_unit_test(adam_corrects_both_moments_from_the_first_step),
+        cmocka_unit_test(only_the_first_five_steps_see_the_scale),
         cmocka_unit_test(gamma_is_the_root_of_its_cubic),
         cmocka_unit_test(decays_make_an_average_of_the_wanted_width),
         cmocka_unit_test(rows_carry_teacher_and_ema_decays),

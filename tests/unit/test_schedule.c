@@ -101,6 +101,42 @@ static void every_curriculum_joins_s0_and_s1(void **state) {
     }
 }
 
+/* iCT's settings at K = 400,000, from exact rational arithmetic; the curricula in the enum's order. */
+static void curricula_at_chosen_steps(void **state) {
+    (void)state;
+    CtConfig ct = ict();
+    const struct {
+        int64_t k;
+        int levels[CURRICULUM_EXPONENTIAL + 1];
+    } row[] = {{0, {1281, 10, 11, 11, 11, 11}},
+               {1, {1281, 11, 12, 12, 12, 11}},
+               {1000, {1281, 65, 15, 12, 12, 11}},
+               {49999, {1281, 453, 170, 31, 60, 11}},
+               {50000, {1281, 453, 170, 31, 60, 21}},
+               {123456, {1281, 712, 403, 132, 287, 41}},
+               {399999, {1281, 1281, 1281, 1281, 1281, 1281}},
+               {400000, {1281, 1281, 1281, 1281, 1281, 1281}}};
+    for (size_t r = 0; r < sizeof row / sizeof row[0]; r++) {
+        for (int c = CURRICULUM_CONSTANT; c <= CURRICULUM_EXPONENTIAL; c++) {
+            ct.curriculum = (Curriculum)c;
+            assert_int_equal(ct_levels(&ct, row[r].k, 400000), row[r].levels[c]);
+        }
+    }
+}
+
+/* OpenAI's code floors the intervals at 1: one pair of levels at the start, where the formula gives one as
+ * well only because s0 = 2; mu divides by the intervals, so mu(0) = mu_0^s0. */
+static void the_original_codes_off_by_ones(void **state) {
+    (void)state;
+    CtConfig ct = cm(150, 0.9);
+    assert_int_equal(ct_levels(&ct, 0, 800000), 2);
+    assert_int_equal(ct_levels(&ct, 799999, 800000), 151);
+    NEAR(ct_teacher_decay(&ct, 2), 0.9 * 0.9, 1e-12);
+    NEAR(ct_teacher_decay(&ct, 3), 0.9, 1e-12);
+    ct.s0 = 1; /* the formula gives 0 intervals */
+    assert_int_equal(ct_levels(&ct, 0, 800000), 2);
+}
+
 static void curricula_never_go_back(void **state) {
     (void)state;
     CtConfig ct = ict();
@@ -275,6 +311,8 @@ int main(void) {
         cmocka_unit_test(exponential_survives_runs_shorter_than_its_stages),
         cmocka_unit_test(square_root_and_mu_are_those_of_the_earlier_paper),
         cmocka_unit_test(every_curriculum_joins_s0_and_s1),
+        cmocka_unit_test(curricula_at_chosen_steps),
+        cmocka_unit_test(the_original_codes_off_by_ones),
         cmocka_unit_test(curricula_never_go_back),
         cmocka_unit_test(eleven_levels),
         cmocka_unit_test(twenty_one_and_1281_levels),
