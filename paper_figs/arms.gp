@@ -1,14 +1,18 @@
-# One line an arm with the spread of its seeds, over images seen.
+# One line an arm, a band for its seeds, over images seen.
 set title title font ",13"
+set label 1 note at screen 0.012, 0.015 font ",8" textcolor rgb '#555555' noenhanced
 set lmargin 11
-set rmargin 38
-set bmargin 4
+set rmargin 34
+set bmargin 5.5
+set key Left reverse samplen 3 noenhanced
 set xlabel "images seen"
-set ylabel "Fréchet distance, random features, one step (mean and range over seeds)"
+set ylabel sprintf("%s, one step (mean and range over seeds)", word(blocks('metric: '), 1)) noenhanced
 set format x "%.0s%c"
-set xrange [0:*]
-set logscale y
-names = system(sprintf("grep '^# ' '%s' | grep -v '^# images' | sed 's/^# //; s/ /_/g' | tr '\\n' ' '", data))
-count = words(names)
-label(i) = system(sprintf("echo '%s' | tr '_' ' '", word(names, i)))
-plot for [i=1:count] data index i-1 using 1:2:3:4 with yerrorlines lt i title label(i)
+set xrange [0:*] noextend
+set yrange [*:*] noextend
+set offsets graph 0, graph 0.03, graph 0.08, graph 0.08
+set style fill transparent solid 0.15 noborder
+arms = blocks('arm: ')
+eval log_axis('', 2)
+plot for [i=1:words(arms)] data index place('arm: ', i) using 1:3:4 with filledcurves lt i notitle, \
+     for [i=1:words(arms)] data index place('arm: ', i) using 1:2 with linespoints lt i title word(arms, i)

@@ -1,27 +1,60 @@
-# Loss and N above, quality below, over images seen.
-set multiplot layout 2,1 title title font ",13"
-set lmargin 11
-set rmargin 32
+# Six panels over images seen: loss, gradient norm, N, learning rate, speed, quality.
+eval page(1100, 1000)
+set output out
+set multiplot title title font ",13"
+set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
 set format x "%.0s%c"
-set xlabel "images seen"
-set xrange [0:*]
+set xrange [0:*] noextend
+set yrange [*:*] noextend
+left(column) = 0.085 + 0.5 * column
+bottom(row) = 0.705 - 0.275 * row
+cell(column, row) = sprintf("set lmargin at screen %g; set rmargin at screen %g; set bmargin at screen %g; set tmargin at screen %g", \
+                            left(column), left(column) + 0.39, bottom(row), bottom(row) + 0.225)
+around = "set offsets graph 0, graph 0.02, graph 0.08, graph 0.08"
+above = "set offsets graph 0, graph 0.02, graph 0.08, graph 0"
 
-set logscale y
+eval around
+eval cell(0, 0)
 set ylabel "loss"
-set y2label "N (discretisation steps)"
-set y2tics
-set logscale y2
-plot data index 'loss' using 1:2 with lines lt 1 title 'loss', \
-     data index 'N' using 1:2 axes x1y2 with steps lt 5 title 'N (right axis)'
+eval log_axis("index 'loss'", 2)
+plot data index 'loss' using 1:2 with lines lt 1 notitle
+unset label 1
 
-unset y2tics
-unset y2label
-set ylabel "Fréchet distance, random features"
-has(name) = int(system(sprintf("grep -c '^# %s$' '%s' || true", name, data)))
-plot for [nfe=1:4] (has(sprintf('fd-random nfe %d', nfe)) ? data : '/dev/null') \
-         index (has(sprintf('fd-random nfe %d', nfe)) ? sprintf('fd-random nfe %d', nfe) : '') \
-         using 1:2 with linespoints lt nfe title (has(sprintf('fd-random nfe %d', nfe)) ? sprintf('%d step%s', nfe, nfe > 1 ? 's' : '') : ''), \
-     data index 'fd-random-pixels' using 1:2 with lines lt 6 title 'independent pixels', \
-     data index 'fd-random-mean-noise' using 1:2 with lines lt 4 title 'mean image + noise', \
-     data index 'fd-random-floor' using 1:2 with lines lt 5 title 'real half against half'
+eval cell(1, 0)
+set ylabel "gradient norm (l2, all parameters)"
+eval log_axis("index 'gradient_norm'", 2)
+plot data index 'gradient_norm' using 1:2 with lines lt 1 notitle
+
+eval cell(0, 1)
+set ylabel "N (noise levels)"
+eval log_axis("index 'N'", 2)
+plot data index 'N' using 1:2 with steps lt 1 dt 1 notitle
+
+eval above
+unset logscale y
+set ytics autofreq
+set yrange [0:*]
+eval cell(1, 1)
+set ylabel "learning rate"
+set format y "%g"
+plot data index 'learning_rate' using 1:2 with lines lt 1 notitle
+
+eval cell(0, 2)
+set xlabel "images seen"
+set ylabel "speed (images/s)"
+plot data index 'images_per_second' using 1:2 with lines lt 1 notitle
+
+# A run may have no evaluation yet: its panel stays away.
+qualities = blocks('quality ')
+references = blocks('reference ')
+if (words(qualities) > 0) {
+    eval cell(1, 2)
+    eval around
+    set ylabel "quality (Fréchet distance)"
+    set yrange [*:*]
+    set logscale y
+    set key at screen 0.585, 0.082 left top Left reverse horizontal samplen 4 font ",9" maxrows 3 noenhanced
+    plot for [i=1:words(qualities)] data index place('quality ', i) using 1:2 with linespoints lt i title word(qualities, i), \
+         for [i=1:words(references)] data index place('reference ', i) using 1:2 with lines lt 4 + i title word(references, i)
+}
 unset multiplot

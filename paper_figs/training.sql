@@ -1,15 +1,35 @@
 -- title: Training of run :run
--- caption: Loss and N at every tick, quality at every evaluation, beside its floor and two trivial generators.
+-- caption: Means over each tick; quality at every evaluation beside its floor (real images against real ones) and two trivial generators.
+WITH this AS (
+    SELECT r.*, x.name AS experiment, 1.0 * setting(r.config, 'train.batch') AS batch,
+           setting(r.config, 'evaluation.weights') AS weights, setting(r.config, 'evaluation.samples') + 0 AS samples
+      FROM run r JOIN experiment x ON x.id = r.experiment_id WHERE r.id = :run
+), last AS (
+    SELECT max(images) AS images FROM metric WHERE run_id = :run
+), judge AS (   -- FID where there is one, else the first of the other Frechet distances
+    SELECT e.metric FROM evaluation e JOIN this USING (weights, samples)
+     WHERE e.run_id = :run AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') ORDER BY e.metric <> 'fid', e.metric LIMIT 1
+)
 SELECT series, images, value FROM (
-    SELECT 1 AS part, 'loss' AS series, images, value FROM metric WHERE run_id = :run AND name = 'loss'
+    SELECT 0 AS part, 'note: ' || experiment || iif(arm = '', '', ', ' || arm) || ', scale ' || scale || ', seed ' || seed || ', data '
+           || setting(config, 'data.name') || ', commit ' || substr(git_commit, 1, 8) || ', ' || device AS series, 0 AS images, 0 AS value
+      FROM this
     UNION ALL
-    SELECT 2, 'N', images, value FROM metric WHERE run_id = :run AND name = 'N'
+    SELECT 1, name, images, value FROM metric
+     WHERE run_id = :run AND name IN ('loss', 'gradient_norm', 'N', 'learning_rate', 'images_per_second')
+    UNION ALL   -- runs of before the rate was recorded: it was constant
+    SELECT 1, 'learning_rate', edge.images, setting(config, 'train.lr') + 0
+      FROM this, (SELECT 0 AS images UNION ALL SELECT images FROM last) edge
+     WHERE NOT EXISTS (SELECT 1 FROM metric WHERE run_id = :run AND name = 'learning_rate')
     UNION ALL
-    SELECT 2 + e.nfe, 'fd-random nfe ' || e.nfe,
-           e.step * (SELECT 1.0 * images / step FROM metric WHERE run_id = :run AND step > 0 LIMIT 1), e.value
-      FROM evaluation e WHERE e.run_id = :run AND e.metric = 'fd-random'
+    SELECT 1 + e.nfe, 'quality ' || e.metric || ', ' || e.nfe || iif(e.nfe = 1, ' step', ' steps'), e.step * batch, e.value
+      FROM evaluation e JOIN judge USING (metric) JOIN this USING (weights, samples)
+     WHERE e.run_id = :run AND e.nfe > 0
     UNION ALL
-    SELECT 100, e.metric, edge.images, e.value
-      FROM evaluation e, (SELECT 0 AS images UNION ALL SELECT max(images) FROM metric WHERE run_id = :run) edge
-     WHERE e.run_id = :run AND e.metric LIKE 'fd-random-%'
+    SELECT 100, CASE e.metric WHEN judge.metric || '-pixels' THEN 'reference independent pixels'
+                              WHEN judge.metric || '-mean-noise' THEN 'reference mean image + noise'
+                              ELSE 'reference real against real' END, edge.images, e.value
+      FROM evaluation e, judge, (SELECT 0 AS images UNION ALL SELECT images FROM last) edge
+     WHERE e.run_id = :run AND e.weights = 'reference'
+       AND e.metric IN (judge.metric || '-pixels', judge.metric || '-mean-noise', judge.metric || '-floor')
 ) ORDER BY part, series, images

@@ -114,7 +114,8 @@ static int figure_run(int argc, char **argv) {
     const char *format = NULL, *stem = NULL;
     const Option options[] = {
         {"format", 'f', OPTION_TEXT, &format, "png|svg|pdf", "one format only (default: all three)"},
-        {"out", 'o', OPTION_TEXT, &stem, "STEM", "write STEM.png ... (default: results/figures/NAME)"}};
+        {"out", 'o', OPTION_TEXT, &stem, "STEM",
+         "write STEM.png ... (default: results/figures/NAME-SUBJECT)"}};
     Paths paths;
     int left;
     char **words = options_parse(&command_figure, argc, argv, options, 2, &paths, &left);
@@ -127,8 +128,10 @@ static int figure_run(int argc, char **argv) {
     Parameters parameters = {0};
     parameters_read(&parameters, words + 1, left - 1);
     bool ok = parameters_resolve(&parameters, store, id, &error);
-    char *place = stem ? text_copy(stem)
-                       : text_format("%s/figures/%s%s%s", paths.results, words[0], id[0] ? "-" : "", id);
+    const char *subject = parameters.pairs ? parameters.list[1] : ""; /* as answers_all names its files */
+    char *place =
+        stem ? text_copy(stem)
+             : text_format("%s/figures/%s%s%s", paths.results, words[0], *subject ? "-" : "", subject);
     ok = ok && figure_draw(&paths, store, words[0], parameters.list, parameters.pairs, place, format, &error);
     if (ok) printf("%s.%s\n", place, format ? format : "{png,svg,pdf}");
     free(place);

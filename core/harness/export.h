@@ -6,8 +6,9 @@
 #include "harness/paths.h"
 #include "harness/store.h"
 
-/* CSV: RFC 4180's quoting with Unix line ends, the first line has the columns' names, NULL is an empty field.
- * JSON: one document, an array with one object a line; NULL, NaN and infinities are null. */
+/* CSV: RFC 4180's quoting with Unix line ends, the first line has the columns' names, NULL, NaN and
+ * infinities are empty fields. JSON: one document, an array with one object a line; NULL, NaN and infinities
+ * are null. */
 typedef enum ExportFormat { EXPORT_CSV, EXPORT_JSON } ExportFormat;
 
 /* The query behind one of the tables that can be exported by name; NULL when there is none of that name, with

@@ -6,12 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DATA                                                                \
-    "substr(substr(run.config, instr(run.config, 'data.name: ') + 11), 1, " \
-    "instr(substr(run.config, instr(run.config, 'data.name: ') + 11), char(10)) - 1) AS data"
-#define ORIGIN                                                                                       \
-    "experiment.name AS experiment, run.arm, run.scale, run.seed, " DATA ", run.state, run.device, " \
-    "run.git_commit, run.git_diff <> '' AS changed"
+#define ORIGIN                                                                                          \
+    "experiment.name AS experiment, run.arm, run.scale, run.seed, setting(run.config, 'data.name') AS " \
+    "data, run.state, run.device, run.git_commit, run.git_diff <> '' AS changed"
 #define RUNS "run JOIN experiment ON experiment.id = run.experiment_id"
 
 static const struct {
@@ -54,13 +51,17 @@ static void line_put(RowWriter *w) {
     text_clear(&w->line);
 }
 
+/* Neither NULL, which is also SQLite's NaN, nor an infinity. */
+static bool has_value(const StoreCell *cell) {
+    return cell->type == STORE_TEXT || (cell->type == STORE_NUMBER && !strstr(cell->text, "inf"));
+}
+
 static void row_to_csv(void *context, int columns, const StoreCell *cells) {
     RowWriter *w = context;
     for (int pass = w->rows++ ? 1 : 0; pass < 2; pass++) {
         for (int i = 0; i < columns; i++) {
             if (i) text_append(&w->line, ",");
-            const bool empty = pass && cells[i].type == STORE_NULL;
-            text_append_csv(&w->line, empty ? "" : pass ? cells[i].text : cells[i].name);
+            text_append_csv(&w->line, !pass ? cells[i].name : has_value(&cells[i]) ? cells[i].text : "");
         }
         text_append(&w->line, "\n");
     }
@@ -71,7 +72,7 @@ static void row_to_json(void *context, int columns, const StoreCell *cells) {
     RowWriter *w = context;
     cJSON *object = cJSON_CreateObject();
     for (int i = 0; i < columns; i++) {
-        if (cells[i].type == STORE_NULL)
+        if (!has_value(&cells[i]))
             cJSON_AddNullToObject(object, cells[i].name);
         else if (cells[i].type == STORE_NUMBER)
             cJSON_AddRawToObject(object, cells[i].name, cells[i].text);

@@ -1,8 +1,10 @@
 /* Answers as figures: rows as blocks of tab-separated values, then gnuplot as a child process. The .gp file
  * and the data stay behind, so that a figure can be redrawn or restyled without the program. */
+#define _GNU_SOURCE /* memmem */
 #include "harness/answers.h"
 #include "harness/process.h"
 #include "base/file.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +66,16 @@ static bool plot_refused(const Question *question, const char *complaints, Error
                      complaints + begin);
 }
 
-/* gnuplot draws to its standard output (/dev/stdout), because it does not notice when a disk is full; we do. */
+/* cairo 1.16 writes the time into a PDF whatever SOURCE_DATE_EPOCH says: the digits become zeros, so that the
+ * same data give the same bytes. */
+static void pdf_date_remove(Text *pdf) {
+    static const char mark[] = "/CreationDate (D:";
+    char *date = memmem(pdf->text, pdf->length, mark, sizeof mark - 1);
+    for (char *at = date ? date + sizeof mark - 1 : NULL; at && isdigit((unsigned char)*at); at++) *at = '0';
+}
+
+/* gnuplot draws to its standard output (/dev/stdout), because it does not notice when a disk is full; we do.
+ */
 static bool figure_plot(const Paths *paths, const Question *question, const char *title, const char *data,
                         const char *stem, const char *format, Error *error) {
     char script[1024], common[1024], folder[1024], file[96];
@@ -82,9 +93,11 @@ static bool figure_plot(const Paths *paths, const Question *question, const char
                                path_join(script, folder, file),
                                NULL};
     char *path = text_format("%s.%s", stem, format);
-    const bool ok = process_capture(arguments, &image, &complaints) && image.length
-                        ? file_write_atomic(path, image.text, image.length, error)
-                        : plot_refused(question, text_view(&complaints), error);
+    setenv("SOURCE_DATE_EPOCH", "0", true); /* for drawing libraries that date their files */
+    const bool drawn = process_capture(arguments, &image, &complaints) && image.length;
+    if (drawn && !strcmp(format, "pdf")) pdf_date_remove(&image);
+    const bool ok = drawn ? file_write_atomic(path, image.text, image.length, error)
+                          : plot_refused(question, text_view(&complaints), error);
     free(path);
     text_free(&variables);
     text_free(&image);

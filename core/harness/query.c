@@ -2,7 +2,6 @@
  * let through. */
 #include "harness/store_internal.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { MAX_COLUMNS = 64 };
@@ -24,7 +23,6 @@ static StoreCell cell_read(sqlite3_stmt *statement, int column, char number[32])
     const int type = sqlite3_column_type(statement, column);
     if (type == SQLITE_NULL) return cell;
     cell.type = type == SQLITE_INTEGER || type == SQLITE_FLOAT ? STORE_NUMBER : STORE_TEXT;
-    if (type == SQLITE_FLOAT && !isfinite(sqlite3_column_double(statement, column))) cell.type = STORE_NULL;
     /* Numbers are written so that they read back as the same double; SQLite's own text has fifteen digits. */
     cell.text = type == SQLITE_FLOAT ? format_double(number, sqlite3_column_double(statement, column))
                                      : (const char *)sqlite3_column_text(statement, column);

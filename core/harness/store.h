@@ -110,8 +110,8 @@ bool store_query(Store *, const char *sql, const char *const *parameters, int pa
 /* The same for readers that tell the number 41 from the text "41". */
 typedef enum StoreType { STORE_NULL, STORE_NUMBER, STORE_TEXT } StoreType;
 typedef struct StoreCell {
-    const char *name, *text; /* text: "" of a NULL */
-    StoreType type;          /* an infinite number is STORE_NULL: neither JSON nor CSV has it */
+    const char *name, *text; /* text: "" of a NULL, "inf" or "-inf" of an infinite number */
+    StoreType type;
 } StoreCell;
 typedef void StoreCells(void *context, int columns, const StoreCell *cells);
 bool store_query_cells(Store *, const char *sql, const char *const *parameters, int pairs, StoreCells *row,

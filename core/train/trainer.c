@@ -52,6 +52,7 @@ static Tick tick_make(const Trainer *t) {
                  .loss = m->loss / m->steps,
                  .gradient_norm = m->gradient_norm / m->steps,
                  .residual = m->residual / m->steps,
+                 .learning_rate = t->setup.train->optimiser.learning_rate,
                  .images_per_second = m->images / m->seconds,
                  .seconds = m->seconds,
                  .update_norm_mean = m->update_mean,

@@ -46,6 +46,7 @@ typedef struct Tick {
     int64_t step, images;                 /* done since the run began */
     int N;                                /* of the last step */
     double loss, gradient_norm, residual; /* means; residual = norm of f_student - f_teacher of an image */
+    double learning_rate;                 /* of the last step */
     double images_per_second, seconds;    /* training alone, without checkpoints and evaluations */
     double update_norm_mean, update_norm_variance; /* over the steps; the variance divides by their number */
     /* Means in equal parts of [ln sigma_min, ln sigma_max], by the student's sigma; NaN: no image fell there.

@@ -1,0 +1,19 @@
+# One line an arm, a band for its seeds, over the time spent training.
+set title title font ",13"
+set label 1 note at screen 0.012, 0.015 font ",8" textcolor rgb '#555555' noenhanced
+set lmargin 11
+set rmargin 34
+set bmargin 5.5
+set key Left reverse samplen 3 noenhanced
+set ylabel sprintf("%s, one step (mean and range over seeds)", word(blocks('metric: '), 1)) noenhanced
+set xrange [0:*] noextend
+set yrange [*:*] noextend
+set offsets graph 0, graph 0.03, graph 0.08, graph 0.08
+set style fill transparent solid 0.15 noborder
+arms = blocks('arm: ')
+stats data using 1 nooutput
+unit = STATS_max < 300 ? 1 : STATS_max < 18000 ? 60 : 3600
+set xlabel (unit == 1 ? 'training time / s' : unit == 60 ? 'training time / min' : 'training time / h')
+eval log_axis('', 2)
+plot for [i=1:words(arms)] data index place('arm: ', i) using ($1 / unit):3:4 with filledcurves lt i notitle, \
+     for [i=1:words(arms)] data index place('arm: ', i) using ($1 / unit):2 with linespoints lt i title word(arms, i)

@@ -1,0 +1,34 @@
+# Mean above, variance below, one line an arm, a band for its seeds, over images seen.
+eval page(1100, 900)
+set output out
+set multiplot title title font ",13"
+set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
+set lmargin at screen 0.095
+set rmargin at screen 0.72
+set format x "%.0s%c"
+set xrange [0:*] noextend
+set yrange [*:*] noextend
+set offsets graph 0, graph 0.02, graph 0.05, graph 0.05
+set style fill transparent solid 0.15 noborder
+set key at screen 0.735, 0.92 left top Left reverse samplen 3 noenhanced
+set format y "%g"
+arms = blocks('mean: ')
+mark_every = 10
+
+set tmargin at screen 0.93
+set bmargin at screen 0.53
+set ylabel "mean of the update's norm"
+eval log_axis(sprintf("index %d:%d", place('mean: ', 1), place('mean: ', 1)), 2)
+set ytics autofreq
+plot for [i=1:words(arms)] data index place('mean: ', i) using 1:3:4 with filledcurves lt i notitle, \
+     for [i=1:words(arms)] data index place('mean: ', i) using 1:2 with linespoints lt i pi mark_every title word(arms, i)
+unset label 1
+
+set tmargin at screen 0.475
+set bmargin at screen 0.09
+set xlabel "images seen"
+set ylabel "variance of the update's norm"
+set key off
+plot for [i=1:words(arms)] data index place('variance: ', i) using 1:3:4 with filledcurves lt i notitle, \
+     for [i=1:words(arms)] data index place('variance: ', i) using 1:2 with linespoints lt i pi mark_every notitle
+unset multiplot
