@@ -107,15 +107,17 @@ static bool input_check(const ApplyInput *input, const Loaded *loaded, const cha
         return error_set(error, "%s: the network is class-conditional: an array labels (0 ... %d) is needed",
                          path, classes - 1);
     for (int i = 0; i < input->count && classes; i++)
-        if (input->labels[i] < 0 || input->labels[i] >= classes)
-            return error_set(error, "%s: labels[%d] is %d, beyond 0 ... %d", path, i, input->labels[i],
-                             classes - 1);
+        if (input->labels[i] < -1 || input->labels[i] >= classes)
+            return error_set(error, "%s: labels[%d] is %d, beyond 0 ... %d (-1: no class)", path, i,
+                             input->labels[i], classes - 1);
     return true;
 }
 
 static bool network_apply(const ApplyOptions *options, const ApplyInput *input, Loaded *loaded,
                           Error *error) {
-    if (!input_check(input, loaded, options->input, error)) return false;
+    if (!input_check(input, loaded, options->input, error) ||
+        (!options->raw && !loaded_check_function(loaded, error)))
+        return false;
     const size_t size =
         (size_t)input->count * (size_t)input->channels * (size_t)input->size * (size_t)input->size;
     float *values = malloc(size * sizeof *values);
@@ -187,7 +189,7 @@ static int apply_run(int argc, char **argv) {
         {"set", 0, OPTION_TEXT, &options.set, "W",
          "which weights of a checkpoint: raw (default), teacher, ema:0.05, ..."},
         {"input", 'i', OPTION_TEXT, &options.input, "IN.npz",
-         "x float32 N,C,H,W; sigma N; labels N for conditional networks"},
+         "x float32 N,C,H,W; sigma N; labels N for conditional networks (-1: no class)"},
         {"output", 'o', OPTION_TEXT, &options.output, "OUT.npz", "one array: f, or F with --raw"},
         {"raw", 0, OPTION_FLAG, &options.raw, NULL,
          "the bare network F(x, c_noise(sigma)) instead of f(x, sigma)"},

@@ -117,7 +117,8 @@ static bool loaded_sample(const SampleOptions *options, const Paths *paths, cons
     char folder[1024];
     int32_t labels[MOST_LABELS];
     SampleRequest request;
-    if (!request_make(options, loaded, labels, &request, error)) return false;
+    if (!loaded_check_function(loaded, error) || !request_make(options, loaded, labels, &request, error))
+        return false;
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
     if (!images) return false;
     const char *out = folder_choose(options, paths, source, loaded, folder);

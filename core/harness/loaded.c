@@ -3,6 +3,7 @@
  * network. */
 #include "harness/loaded.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "harness/paths.h"
 #include "train/checkpoint.h"
 
@@ -75,7 +76,9 @@ static bool network_open(const SafeTensors *file, const char *weights, int batch
                          Error *error) {
     char prefix[64];
     const char *step = safetensors_metadata(file, "step");
+    const char *function = safetensors_metadata(file, "parametrisation");
     loaded->step = step ? atoll(step) : 0;
+    snprintf(loaded->parametrisation, sizeof loaded->parametrisation, "%s", function ? function : "");
     if (!shape_read(file, loaded_prefix(weights, prefix), weights, loaded, error)) return false;
     loaded->network = network_create(&loaded->config.model, &loaded->params, loaded->device, batch,
                                      loaded->resolution, loaded->channels, false);
@@ -93,6 +96,25 @@ bool loaded_open(const Config *config, const char *path, const char *weights, in
     safetensors_close(&file);
     if (!done) loaded_close(loaded);
     return done;
+}
+
+bool loaded_check_function(const Loaded *loaded, Error *error) {
+    const char *function = loaded->parametrisation;
+    const bool shift = loaded->config.ct.sigma_shift;
+    if (!strcmp(function, "vp") || !strcmp(function, "ve"))
+        return error_set(
+            error,
+            "these weights are of EDM's %s preconditioning, whose noise input is not ln(sigma)/4: "
+            "f cannot be computed; `apply --raw` gives F, with sigma = exp(4 c_noise)",
+            function);
+    if (!strcmp(function, "edm") && shift)
+        log_warn(
+            "these weights are of a denoiser (EDM), whose c_skip and c_out see sigma, not sigma - sigma_min: "
+            "ct.sigma_shift=false computes it");
+    if (!strcmp(function, "boundary") && !shift)
+        log_warn("these weights are of a consistency model, whose c_skip and c_out see sigma - sigma_min: "
+                 "ct.sigma_shift=true computes it");
+    return true;
 }
 
 void loaded_close(Loaded *loaded) {

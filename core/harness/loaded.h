@@ -10,8 +10,9 @@
 typedef struct Loaded {
     Config config; /* classes as the weights have them */
     int resolution, channels;
-    int64_t step;   /* of a checkpoint; 0 for other files */
-    Device *device; /* borrowed */
+    int64_t step;             /* of a checkpoint; 0 for other files */
+    char parametrisation[16]; /* which f the weights are for, if the file says so: boundary, edm, vp, ve */
+    Device *device;           /* borrowed */
     ParamSet params;
     Network network;
     float *weights; /* device memory */
@@ -24,6 +25,12 @@ typedef struct Loaded {
 bool loaded_open(const Config *, const char *path, const char *weights, int resolution, int batch, Device *,
                  Loaded *, Error *);
 void loaded_close(Loaded *);
+
+/* Whether f = c_skip x + c_out F is what the weights were made for (scripts/convert_weights.py says it in its
+ * files). EDM's denoisers see sigma where consistency models see sigma - sigma_min: a warning when
+ * ct.sigma_shift says otherwise. EDM's vp and ve networks see another noise input: an error. F alone is
+ * always possible. */
+bool loaded_check_function(const Loaded *, Error *);
 
 /* What stands before the parameters' names in a checkpoint: "model." for "raw", "ema:0.05." for "ema:0.05".
  */
