@@ -96,7 +96,8 @@ def from_openai(state, options):
         raise SystemExit("--resolution: how large the images are stands in no OpenAI file (64 for ImageNet-64)")
     model, classes = openai_unet.read_config(state, options.resolution, options.head_channels)
     found = openai_unet.to_edm(state, model, options.resolution, options.qkv)
-    return found, config_text(model, {"sigma_shift": True}, options.resolution, classes), "boundary"
+    config = config_text(model, {"sigma_shift": True}, options.resolution, classes)
+    return found, config + "evaluation.clip: true\n", "boundary"  # their sampler clips at every step
 
 
 # ------------------------------------------------------------------------------------------------------------ to our files
