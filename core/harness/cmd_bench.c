@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/philox.h"
 #include "harness/cli.h"
+#include "harness/machine.h"
 #include "train/network.h"
 
 #include <errno.h>
@@ -59,6 +60,7 @@ static void rate_print(const Bench *bench, const Trainer *trainer) {
            format_bytes(planned, (double)cost.arena_bytes), format_bytes(naive, (double)cost.naive_bytes));
     printf("a step takes %.4g ms, %s FLOP/s\n", 1e3 * bench->config.train.batch / rate,
            format_count(flops, rate * step_flops(trainer)));
+    printf("peak memory of the process: %.1f MiB\n", machine_peak_memory() / (1 << 20));
     printf("training: %.1f images/s\n", rate);
 }
 

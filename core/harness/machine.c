@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 const char *machine_processor(char out[128]) {
@@ -48,6 +49,11 @@ double machine_memory(void) {
     const double limit = number_in("/sys/fs/cgroup/memory.max", -1);
     const double used = number_in("/sys/fs/cgroup/memory.current", 0);
     return limit > 0 && (available < 0 || limit - used < available) ? limit - used : available;
+}
+
+double machine_peak_memory(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? 1024 * (double)usage.ru_maxrss : -1;
 }
 
 double machine_disk(const char *path) {

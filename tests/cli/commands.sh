@@ -67,5 +67,6 @@ run help sample
 check "help explains a command" says "--seeds"
 run bench --seconds 0.2 --threads 1 "${TINY[0]}" train.batch=8 model.channels=8 --ops
 check "bench prints a rate" says " images/s"
+check "bench prints the peak of memory" says "peak memory of the process: "
 check "bench --ops lists ops" says "GFLOP/s"
 finish
