@@ -1,5 +1,5 @@
-/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and the
- * arguments of every op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a
+/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and
+ * the arguments of every op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a
  * device works.
  *
  * Conventions
@@ -254,6 +254,7 @@ typedef struct BatchGather {
     const uint8_t *images; /* count x h x w x c */
     const int32_t *labels; /* NULL without labels */
     uint32_t count, batch; /* images in the set; size of the global batch */
+    bool gathered;         /* images and labels are the global batch already, in its order */
     bool flip;
     float label_dropout; /* share of the one-hot rows that are left zero: the class is hidden */
     DrawKey draw;
@@ -280,6 +281,17 @@ typedef struct NoisePair {
     Tensor noisy_student, noisy_teacher, input_student, input_teacher;
 } NoisePair;
 
+/* What a sampling step starts from: x = scale * z, or x + scale * z when it goes on from x (fp32); input =
+ * c_in * x (in the network's dtype). z of image i belongs to its own seed, first + i, and to the number of
+ * the sampling step: seed 0, stream LATENT, sample first + i (CM algorithm 1). */
+typedef struct LatentNoise {
+    Tensor x, input;
+    const Level *level;
+    uint32_t first, step;
+    float scale;
+    bool go_on, clip; /* clip: x to [-1, 1] before it goes on */
+} LatentNoise;
+
 /* f = c_skip * noisy + c_out * F */
 typedef struct Precondition {
     Tensor noisy, network, f;
@@ -296,8 +308,9 @@ typedef enum Distance { DISTANCE_PSEUDO_HUBER, DISTANCE_L2, DISTANCE_L1, DISTANC
 typedef struct ConsistencyLoss {
     Distance distance;
     float huber_c;
-    uint32_t batch;       /* global batch */
-    float gradient_scale; /* loss scale of fp16 training, 1 otherwise */
+    uint32_t batch; /* global batch */
+    float gradient_scale;
+    const LossScale *loss_scale; /* multiplies the gradient too; NULL: 1 */
     Tensor f_student, f_teacher, dnetwork;
     const Level *student;
     float *loss, *residual;  /* n each: weighted loss, norm of f_student - f_teacher */
@@ -341,9 +354,10 @@ typedef struct OptimizerStep {
     size_t count;
     const StepRow *row;
     const float *gradient;
-    float gradient_scale; /* multiplies the gradient: 1 / loss scale */
+    float gradient_scale;  /* multiplies the gradient */
+    LossScale *loss_scale; /* divides it, and is advanced; NULL: 1 */
     float *weight, *momentum, *variance;
-    void *weight_cast; /* copy in the network's dtype, NULL when that is fp32 */
+    void *weight_cast, *teacher_cast; /* copies in the network's dtype, NULL when that is fp32 */
     DType cast_dtype;
     float *teacher; /* NULL without a teacher EMA */
     float *ema[MAX_EMAS];
@@ -385,6 +399,7 @@ typedef struct Ops {
     void (*batch_gather)(Device *, const BatchGather *);
     void (*level_draw)(Device *, const LevelDraw *);
     void (*noise_pair)(Device *, const NoisePair *);
+    void (*latent_noise)(Device *, const LatentNoise *);
     void (*precondition)(Device *, const Precondition *);
     void (*consistency_loss)(Device *, const ConsistencyLoss *);
     void (*feature_distance)(Device *, const FeatureDistance *);
@@ -416,7 +431,8 @@ struct Device {
      * the next synchronise(). */
     void *(*host_allocate)(Device *, size_t bytes);
     void (*host_release)(Device *, void *memory);
-    size_t (*memory_available)(Device *); /* bytes that allocate() can still give; NULL: not known */
+    /* Bytes that allocate() can still give, and all that the device has; NULL: not known. */
+    void (*memory)(Device *, size_t *available, size_t *total);
     /* What is enqueued between begin and end is recorded instead of run: its pointers and numbers are fixed
      * from then on, and what it reads through the pointers is not. The work must have run once before. NULL
      * where ops run when they are called. */

@@ -39,6 +39,16 @@ typedef struct StepRow {
     double ema_decay[MAX_EMAS];
 } StepRow;
 
+/* Loss scaling of fp16 training (Micikevicius et al. 2018): the gradient of `scale` times the loss, whose
+ * small numbers would otherwise vanish. A step whose gradient is not finite changes nothing and halves the
+ * scale; LOSS_SCALE_GROWTH sound steps in a row double it. Lives in device memory, where the step itself
+ * advances it, so that nobody waits for the host. */
+typedef struct LossScale {
+    float scale;
+    int32_t sound; /* steps since it changed */
+} LossScale;
+enum { LOSS_SCALE_GROWTH = 2000 };
+
 /* Who draws: with stream and element this determines every random number of a step. The first sample's place
  * in the global batch makes draws independent of the micro-batch size. */
 typedef struct DrawKey {

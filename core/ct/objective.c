@@ -149,6 +149,7 @@ static void batch_draw(Objective *o, DrawKey draw) {
                                                 .batch = o->batch,
                                                 .flip = o->source.flip,
                                                 .label_dropout = o->network.label_dropout,
+                                                .gathered = o->source.gathered,
                                                 .draw = draw,
                                                 .y = o->x0,
                                                 .one_hot = o->one_hot});
@@ -189,6 +190,7 @@ static void loss_measure(Objective *o, const ObjectiveRun *run) {
                                       .huber_c = (float)ct_huber_c(o->ct, dimension),
                                       .batch = o->batch,
                                       .gradient_scale = run->gradient_scale,
+                                      .loss_scale = run->loss_scale,
                                       .f_student = o->f_student,
                                       .f_teacher = o->f_teacher,
                                       .dnetwork = graph_gradient(o->network.graph, o->network.output),

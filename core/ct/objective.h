@@ -24,6 +24,7 @@ typedef struct ImageSource {
     const int32_t *labels; /* count */
     uint32_t count;
     bool flip;
+    bool gathered; /* images are the global batch of the step already (train/source.h) */
 } ImageSource;
 
 typedef struct Objective Objective;
@@ -41,10 +42,11 @@ typedef struct ObjectiveRun {
     const StepRow *row;             /* device memory */
     const float *student, *teacher; /* flat fp32 parameters; the same pointer without a teacher EMA */
     const void *student_cast, *teacher_cast;
-    float *gradients;      /* of the mean loss over the global batch, times gradient_scale */
+    float *gradients;      /* of the mean loss over the global batch, times gradient_scale and loss scale */
     uint32_t first_sample; /* place of this micro-batch in the global batch */
     bool accumulate;
     float gradient_scale;
+    const LossScale *loss_scale; /* device memory, NULL: 1 */
 } ObjectiveRun;
 void objective_run(Objective *, const ObjectiveRun *);
 

@@ -20,7 +20,7 @@ void sampler_free(Sampler *);
 
 /* Images of seeds first .. first + count - 1 as fp32 NHWC in about [-1, 1], not clipped at the end, into host
  * memory. `labels` (count of them; -1: of no class) may be NULL for a network without classes. master, cast:
- * flat parameters in device memory. */
+ * flat parameters in device memory, the second in the network's dtype. */
 void sampler_draw(Sampler *, const SamplerConfig *, const float *master, const void *cast, uint32_t first,
                   int count, const int32_t *labels, float *images);
 

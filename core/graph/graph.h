@@ -86,6 +86,10 @@ Value graph_noise_embed(Graph *, Value level, ParamOffset frequency, int channel
 
 /* ---- prepare ---- */
 
+/* Plans without a device: graph_cost() then knows the arena that graph_prepare() would need, but for the
+ * workspaces of ops. Such a graph cannot run. */
+void graph_plan(Graph *, bool train);
+
 /* Plans and allocates. `train` false leaves the TRAIN schedule out (smaller arena). */
 void graph_prepare(Graph *, Device *, bool train);
 

@@ -180,6 +180,7 @@ static size_t statistics_bytes(const Graph *graph, const Node *node) {
 }
 
 static size_t forward_workspace(const Graph *graph, const Node *node) {
+    if (!graph->device) return 0;
     if (node->kind == NODE_CONV) return node->plan[CONV_FORWARD]->workspace;
     if (node->kind != NODE_ATTENTION) return 0;
     return graph->device->ops->attention_workspace(graph->device, &graph->values[node->in[IN_X]].shape,
@@ -191,6 +192,7 @@ static size_t larger(size_t a, size_t b) {
 }
 
 static size_t backward_workspace(const Graph *graph, const Node *node) {
+    if (!graph->device) return 0;
     const Ops *ops = graph->device->ops;
     switch (node->kind) {
     case NODE_CONV:
@@ -316,20 +318,29 @@ static void prepare_convolutions(Graph *graph, bool train) {
     }
 }
 
-void graph_prepare(Graph *graph, Device *device, bool train) {
-    CHECK(!graph->device, "a graph is prepared once");
+/* All schedules; bytes of the arena. */
+static size_t schedules_plan(Graph *graph, bool train) {
+    CHECK(!graph->schedules[GRAPH_EVALUATE].value, "a graph is planned once");
     CHECK(graph->output != NO_VALUE, "a graph needs an output");
-    graph->device = device;
-    graph->train = train;
-    prepare_convolutions(graph, train);
     size_t arena = 0;
+    graph->train = train;
     for (int s = GRAPH_EVALUATE; s <= (train ? GRAPH_TRAIN : GRAPH_EVALUATE); s++) {
         schedule_forward(graph, &graph->schedules[s]);
         if (s == GRAPH_TRAIN) schedule_backward(graph, &graph->schedules[s]);
         arena_plan(&graph->schedules[s]);
         arena = larger(arena, graph->schedules[s].arena);
     }
-    graph->arena = device->allocate(device, arena);
+    return arena;
+}
+
+void graph_plan(Graph *graph, bool train) {
+    schedules_plan(graph, train);
+}
+
+void graph_prepare(Graph *graph, Device *device, bool train) {
+    graph->device = device;
+    prepare_convolutions(graph, train);
+    graph->arena = device->allocate(device, schedules_plan(graph, train));
 }
 
 void graph_free(Graph *graph) {

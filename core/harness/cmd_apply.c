@@ -122,7 +122,7 @@ static bool network_apply(const ApplyOptions *options, const ApplyInput *input, 
         (size_t)input->count * (size_t)input->channels * (size_t)input->size * (size_t)input->size;
     float *values = malloc(size * sizeof *values);
     CHECK(values, "out of memory for %d images", input->count);
-    sampler_apply(loaded->sampler, loaded->weights, loaded->weights, input->x, input->sigma,
+    sampler_apply(loaded->sampler, loaded->weights, loaded->cast, input->x, input->sigma,
                   loaded->config.model.classes ? input->labels : NULL, input->count, options->raw, values);
     const bool done = output_write(options->output, options->raw ? "F" : "f", input, values, error);
     free(values);

@@ -77,6 +77,7 @@ static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
                               .flip = bench->config.data.flip,
                               .device = bench->device,
                               .seed = (uint64_t)bench->config.seed,
+                              .precision = bench->config.precision,
                               .folder = folder,
                               .name = "bench"};
     const TrainHooks hooks = {.context = bench, .on_tick = on_tick, .should_stop = on_stop};
@@ -144,8 +145,8 @@ static void ops_profile(const Bench *bench, int n) {
     Device *device = bench->device;
     ParamSet params = {0};
     const Dataset *data = &bench->data;
-    Network network =
-        network_create(&bench->config.model, &params, device, n, data->height, data->channels, true);
+    Network network = network_create(&bench->config.model, &params, device, n, data->height, data->channels,
+                                     true, network_precision(device, bench->config.precision));
     float *weights = weights_make(bench, &params),
           *gradients = device_floats(device, NULL, (size_t)params.total);
     float *input =

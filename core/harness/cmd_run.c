@@ -196,6 +196,7 @@ static int worker_command(int argc, char **argv) {
         {"run-folder", 0, OPTION_TEXT, &worker.folder, "PATH", "the run's own folder, with config.yaml"},
         {"device", 0, OPTION_TEXT, &worker.device_spec, "D", "cpu, cuda or cuda:1"},
         {"threads", 0, OPTION_COUNT, &worker.threads, "N", "CPU threads"},
+        {"sharing", 0, OPTION_COUNT, &worker.sharing, "N", "runs at once on the device"},
         {"parent", 0, OPTION_COUNT, &parent, "PID", "stop when this process ends"},
         {"max-wall", 0, OPTION_DURATION, &worker.max_wall, "9m", "stop after this time"},
     };

@@ -102,6 +102,8 @@ const Key config_keys[] = {
     {"train.batch", KEY_INT, ONE(train.batch), IDENTITY, "1024", "[1, 1000000]", "images a step"},
     {"train.micro_batch", KEY_INT, ONE(train.micro_batch), NO_IDENTITY, "0", "[0, 1000000]",
      "images at a time, to save memory; 0: chosen for the device"},
+    {"train.loss_scale", KEY_NUMBER, ONE(train.loss_scale), IDENTITY, "65536", "(0, 1e38]",
+     "of fp16: the first one; it halves when a gradient overflows, and doubles after 2000 steps that do not"},
     {"train.optimizer", KEY_WORD, ONE(train.optimiser.rectified), IDENTITY, "radam", "adam|radam",
      "the update rule"},
     {"train.lr", KEY_NUMBER, ONE(train.optimiser.learning_rate), IDENTITY, "1e-4", "(0, 10]",

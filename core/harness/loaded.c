@@ -66,6 +66,8 @@ static bool weights_upload(const SafeTensors *file, const char *prefix, Loaded *
     if (done) {
         loaded->weights = loaded->device->allocate(loaded->device, bytes);
         loaded->device->copy(loaded->device, loaded->weights, host, bytes, COPY_TO_DEVICE);
+        loaded->cast =
+            network_cast(&loaded->network, loaded->device, &loaded->params, loaded->weights, &loaded->narrow);
         loaded->device->synchronise(loaded->device);
     }
     free(host);
@@ -80,8 +82,9 @@ static bool network_open(const SafeTensors *file, const char *weights, int batch
     loaded->step = step ? atoll(step) : 0;
     snprintf(loaded->parametrisation, sizeof loaded->parametrisation, "%s", function ? function : "");
     if (!shape_read(file, loaded_prefix(weights, prefix), weights, loaded, error)) return false;
-    loaded->network = network_create(&loaded->config.model, &loaded->params, loaded->device, batch,
-                                     loaded->resolution, loaded->channels, false);
+    loaded->network =
+        network_create(&loaded->config.model, &loaded->params, loaded->device, batch, loaded->resolution,
+                       loaded->channels, false, network_precision(loaded->device, loaded->config.precision));
     loaded->sampler = sampler_create(&loaded->config.ct, &loaded->network, loaded->device);
     return weights_upload(file, prefix, loaded, error);
 }
@@ -121,9 +124,11 @@ void loaded_close(Loaded *loaded) {
     sampler_free(loaded->sampler);
     if (loaded->network.graph) network_free(&loaded->network);
     if (loaded->weights) loaded->device->release(loaded->device, loaded->weights);
+    if (loaded->narrow) loaded->device->release(loaded->device, loaded->narrow);
     param_free(&loaded->params);
     loaded->sampler = NULL;
     loaded->weights = NULL;
+    loaded->narrow = NULL;
 }
 
 bool loaded_find(const RunRow *row, const char *results, char path[1024], Config *config, Error *error) {
@@ -154,6 +159,6 @@ bool loaded_draw(void *context, const SamplerConfig *sampler, uint32_t first, in
                  const int32_t *labels, float *images, Error *error) {
     Loaded *loaded = context;
     (void)error; /* a network that is open can draw */
-    sampler_draw(loaded->sampler, sampler, loaded->weights, loaded->weights, first, count, labels, images);
+    sampler_draw(loaded->sampler, sampler, loaded->weights, loaded->cast, first, count, labels, images);
     return true;
 }

@@ -15,7 +15,9 @@ typedef struct Loaded {
     Device *device;           /* borrowed */
     ParamSet params;
     Network network;
-    float *weights; /* device memory */
+    float *weights;   /* device memory */
+    const void *cast; /* the same as the network's products read them */
+    void *narrow;     /* the memory of `cast` where it is not `weights` itself */
     Sampler *sampler;
 } Loaded;
 

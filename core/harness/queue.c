@@ -116,8 +116,9 @@ static int threads_each(const QueueRequest *request) {
 
 static bool job_spawn(const Queue *queue, Job *job, Error *error) {
     const QueueRequest *request = queue->request;
-    char threads[16], parent[16], wall[32] = "0";
+    char threads[16], sharing[16], parent[16], wall[32] = "0";
     snprintf(threads, sizeof threads, "%d", threads_each(request));
+    snprintf(sharing, sizeof sharing, "%d", request->jobs);
     snprintf(parent, sizeof parent, "%d", (int)getpid());
     if (queue->deadline > 0)
         snprintf(wall, sizeof wall, "%.3fs", fmax(0.001, queue->deadline - clock_monotonic()));
@@ -136,6 +137,8 @@ static bool job_spawn(const Queue *queue, Job *job, Error *error) {
                                      request->device,
                                      "--threads",
                                      threads,
+                                     "--sharing",
+                                     sharing,
                                      "--parent",
                                      parent,
                                      "--max-wall",

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { PIECE = 256 };
+enum { PIECE = 1024 };
 
 SamplerConfig sampler_levels(const CtConfig *ct, const EvaluationConfig *evaluation, int nfe) {
     SamplerConfig sampler = {.nfe = nfe, .clip = evaluation->clip};

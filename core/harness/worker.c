@@ -72,10 +72,12 @@ static bool on_tick(void *context, const Tick *tick, Error *error) {
     if (!store_tick(worker->store, worker->id, tick, error)) return false;
     tick_print(worker, tick);
     if (!tick->non_finite) return true;
-    char text[128];
-    snprintf(text, sizeof text,
-             "%llu gradient elements up to step %lld were not finite; their updates were skipped",
-             (unsigned long long)tick->non_finite, (long long)tick->step);
+    char text[192];
+    snprintf(
+        text, sizeof text,
+        "%llu gradient elements up to step %lld were not finite: those steps changed no weight, and the loss "
+        "scale is now %g",
+        (unsigned long long)tick->non_finite, (long long)tick->step, tick->loss_scale);
     log_warn("%s", text);
     return store_event(worker->store, worker->id, "warning", text, error);
 }
@@ -145,6 +147,8 @@ static bool trainer_make(Worker *worker, Error *error) {
                               .flip = worker->config.data.flip,
                               .device = worker->device,
                               .seed = (uint64_t)worker->config.seed,
+                              .precision = worker->config.precision,
+                              .sharing = worker->sharing,
                               .folder = worker->folder,
                               .config_hash = worker->config_hash.hex,
                               .name = worker->name};

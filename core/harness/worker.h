@@ -8,8 +8,8 @@
 typedef struct Worker {
     /* what the parent said */
     const char *id, *folder, *device_spec;
-    int threads;
-    double max_wall; /* seconds; 0: no limit */
+    int threads, sharing; /* sharing: runs at once on the device */
+    double max_wall;      /* seconds; 0: no limit */
     Paths paths;
     /* what is open */
     Store *store;

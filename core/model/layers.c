@@ -139,9 +139,11 @@ static BlockName part_name(const char *block, const char *part) {
 static Value block_second_norm(Builder *b, const char *name, Value x, int c_out, int resolution) {
     const ModelConfig *config = b->config;
     const int width = config->scale_shift ? 2 * c_out : c_out;
+    graph_allow_tf32(b->graph, false);
     const Value affine =
         layer_linear(b, part_name(name, "affine").text, b->embedding,
                      config->embedding_multiplier * config->channels, width, b->init, true, NO_VALUE);
+    graph_allow_tf32(b->graph, b->tf32);
     NormNode norm = norm_node(b, part_name(name, "norm1").text, c_out, ACT_SILU);
     *(config->scale_shift ? &norm.scale_shift : &norm.bias) = affine;
     if (!config->dropout_max_resolution || resolution <= config->dropout_max_resolution)

@@ -17,6 +17,7 @@ typedef struct Builder {
     Graph *graph;
     const ModelConfig *config;
     Value embedding;
+    bool tf32; /* the trunk's products; those of the noise path are fp32's */
     LayerInit init, init_zero, init_attention;
     float epsilon, skip_scale;
     bool project_resampled_skip; /* a resampling block has a 1x1 shortcut even when its width stays (SongUNet)

@@ -60,7 +60,7 @@ static bool meter_parse(const char *text, Meter *meter) {
     return *text == 0;
 }
 
-enum { FACTS = 9 };
+enum { FACTS = 12 };
 
 /* Key and value of each fact; values are malloc'ed. */
 static void facts_print(const CheckpointFacts *facts, const char *pairs[2 * FACTS]) {
@@ -72,9 +72,13 @@ static void facts_print(const CheckpointFacts *facts, const char *pairs[2 * FACT
                            text_format("%d", facts->batch),
                            text_copy(facts->config_hash),
                            text_copy(facts->data_hash),
-                           meter_print(&facts->meter)};
-    static const char *const keys[FACTS] = {"format", "step",   "images", "N",    "seed",
-                                            "batch",  "config", "data",   "meter"};
+                           meter_print(&facts->meter),
+                           text_format("%.9g", (double)facts->loss_scale.scale),
+                           text_format("%d", facts->loss_scale.sound),
+                           text_format("%d", facts->micro_batch)};
+    static const char *const keys[FACTS] = {"format", "step",       "images",      "N",
+                                            "seed",   "batch",      "config",      "data",
+                                            "meter",  "loss_scale", "sound_steps", "micro_batch"};
     for (int i = 0; i < FACTS; i++) pairs[2 * i] = keys[i], pairs[2 * i + 1] = values[i];
 }
 
@@ -105,6 +109,9 @@ static bool facts_parse(const SafeTensors *file, CheckpointFacts *facts, Error *
     facts->step = strtoll(fact(file, "step"), NULL, 10);
     facts->images = strtoll(fact(file, "images"), NULL, 10);
     facts->N = atoi(fact(file, "N"));
+    facts->loss_scale.scale = strtof(fact(file, "loss_scale"), NULL);
+    facts->loss_scale.sound = atoi(fact(file, "sound_steps"));
+    facts->micro_batch = atoi(fact(file, "micro_batch"));
     return meter_parse(fact(file, "meter"), &facts->meter) ||
            error_set(error, "its sums of metrics cannot be read");
 }
@@ -200,6 +207,7 @@ static bool arrays_read(const SafeTensors *file, const CheckpointState *state, E
         device->synchronise(device);
     }
     free(host);
+    optimiser_refresh(state->optimiser);
     return done;
 }
 
@@ -219,6 +227,15 @@ bool checkpoint_read(const char *path, const CheckpointState *state, CheckpointF
     }
     safetensors_close(&file);
     return done;
+}
+
+int checkpoint_micro_batch(const char *path) {
+    SafeTensors file;
+    Error error;
+    if (!safetensors_open(path, &file, &error)) return 0;
+    const int micro = atoi(fact(&file, "micro_batch"));
+    safetensors_close(&file);
+    return micro > 0 ? micro : 0;
 }
 
 /* ------------------------------------------------------------------------------------------ the folder */

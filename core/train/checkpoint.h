@@ -26,6 +26,8 @@ typedef struct CheckpointFacts {
     int batch;
     char config_hash[65], data_hash[65]; /* "" when unknown */
     Meter meter;                         /* of the tick in progress */
+    LossScale loss_scale;                /* of fp16 training; scale 0: none */
+    int micro_batch;                     /* rounding depends on it, so a resumed run keeps it; 0: unknown */
 } CheckpointFacts;
 
 /* What a checkpoint stores: the parameter list, the arrays, and how the EMAs are called. */
@@ -42,6 +44,9 @@ bool checkpoint_write(const char *folder, const CheckpointState *, const Checkpo
 /* Fills arrays and facts. Its content must be intact and its seed, batch and hashes those in `facts` ("" fits
  * all). */
 bool checkpoint_read(const char *path, const CheckpointState *, CheckpointFacts *facts, Error *);
+
+/* The micro-batch of the run that wrote a file; 0 when it does not say. */
+int checkpoint_micro_batch(const char *path);
 
 /* The newest intact checkpoint in the folder; damaged ones are logged by name and passed over. False: there
  * is none. */

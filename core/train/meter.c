@@ -24,7 +24,7 @@ void meter_add(Meter *meter, const StepRecord *record) {
     meter->images += record->batch;
     meter->loss += loss / record->batch;
     meter->residual += residual / record->batch;
-    meter->gradient_norm += sqrt(record->report.gradient_square);
+    if (!record->report.non_finite) meter->gradient_norm += sqrt(record->report.gradient_square);
     meter->update_mean += above / meter->steps;
     meter->update_spread += above * (update - meter->update_mean);
     meter->non_finite += (double)record->report.non_finite;

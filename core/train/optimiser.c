@@ -92,9 +92,48 @@ Optimiser optimiser_create(Device *device, const ParamSet *params, const Optimis
     return o;
 }
 
+void optimiser_set_precision(Optimiser *o, Precision precision, double loss_scale) {
+    Device *device = o->device;
+    o->dtype = precision_dtype(precision);
+    const size_t bytes = (size_t)o->total * dtype_size(o->dtype);
+    o->weight_cast = o->dtype == DTYPE_F32 ? o->weight : device->allocate(device, bytes);
+    if (o->teacher) o->teacher_cast = o->dtype == DTYPE_F32 ? o->teacher : device->allocate(device, bytes);
+    if (loss_scale <= 0) return;
+    o->loss_scale = device->allocate(device, sizeof *o->loss_scale);
+    optimiser_set_loss_scale(o, (LossScale){.scale = (float)loss_scale});
+}
+
+LossScale optimiser_loss_scale(const Optimiser *o) {
+    LossScale scale = {.scale = 1};
+    if (!o->loss_scale) return scale;
+    o->device->copy(o->device, &scale, o->loss_scale, sizeof scale, COPY_TO_HOST);
+    o->device->synchronise(o->device);
+    return scale;
+}
+
+void optimiser_set_loss_scale(Optimiser *o, LossScale scale) {
+    if (!o->loss_scale) return;
+    o->device->copy(o->device, o->loss_scale, &scale, sizeof scale, COPY_TO_DEVICE);
+    o->device->synchronise(o->device);
+}
+
+static void cast_make(Optimiser *o, float *from, void *to) {
+    if (!to || to == from) return;
+    const Tensor master = {from, DTYPE_F32, 1, 1, 1, (int)o->total},
+                 cast = {to, o->dtype, 1, 1, 1, (int)o->total};
+    o->device->ops->add_scale(o->device, &(AddScale){.a = master, .y = cast, .a_scale = 1});
+}
+
+void optimiser_refresh(Optimiser *o) {
+    cast_make(o, o->weight, o->weight_cast);
+    cast_make(o, o->teacher, o->teacher_cast);
+}
+
 void optimiser_free(Optimiser *o) {
     if (!o->device) return;
-    void *memory[] = {o->weight, o->gradient, o->momentum, o->variance, o->teacher, o->report, o->workspace};
+    if (o->dtype == DTYPE_F32) o->weight_cast = o->teacher_cast = NULL;
+    void *memory[] = {o->weight, o->gradient,  o->momentum,    o->variance,     o->teacher,
+                      o->report, o->workspace, o->weight_cast, o->teacher_cast, o->loss_scale};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         if (memory[i]) o->device->release(o->device, memory[i]);
     }
@@ -110,6 +149,12 @@ void optimiser_set_weights(Optimiser *o, const float *host) {
     for (int i = 0; i < o->emas; i++) device->copy(device, o->ema[i], host, bytes, COPY_TO_DEVICE);
     device->fill(device, o->momentum, 0, bytes);
     device->fill(device, o->variance, 0, bytes);
+    optimiser_refresh(o);
+}
+
+/* The trained part of a copy; NULL where the array itself is read. */
+static void *cast_from(const Optimiser *o, void *cast) {
+    return !cast || o->dtype == DTYPE_F32 ? NULL : (char *)cast + (size_t)o->frozen * dtype_size(o->dtype);
 }
 
 void optimiser_step(Optimiser *o, const StepRow *row, float gradient_scale) {
@@ -121,6 +166,10 @@ void optimiser_step(Optimiser *o, const StepRow *row, float gradient_scale) {
                           .weight = o->weight + from,
                           .momentum = o->momentum + from,
                           .variance = o->variance + from,
+                          .loss_scale = o->loss_scale,
+                          .weight_cast = cast_from(o, o->weight_cast),
+                          .teacher_cast = cast_from(o, o->teacher_cast),
+                          .cast_dtype = o->dtype,
                           .teacher = o->teacher ? o->teacher + from : NULL,
                           .emas = o->emas,
                           .report = o->report,

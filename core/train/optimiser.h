@@ -37,14 +37,27 @@ typedef struct Optimiser {
     float *teacher; /* NULL without a teacher EMA */
     float *ema[MAX_EMAS];
     int emas;
-    UpdateReport *report; /* of the last step, device memory */
+    /* Copies of weight and teacher as products read them: the arrays themselves when dtype is fp32. */
+    DType dtype;
+    void *weight_cast, *teacher_cast;
+    LossScale *loss_scale; /* NULL: none */
+    UpdateReport *report;  /* of the last step, device memory */
     void *workspace;
 } Optimiser;
 
 Optimiser optimiser_create(Device *, const ParamSet *, const OptimiserConfig *, bool teacher);
+/* Before the weights are set: keeps copies of 16 bits for such a precision. `loss_scale`: the first one; 0:
+ * none.
+ */
+void optimiser_set_precision(Optimiser *, Precision, double loss_scale);
 void optimiser_free(Optimiser *);
 /* Weights (`total` floats), teacher and EMAs all start here; the moments start at 0. */
 void optimiser_set_weights(Optimiser *, const float *host);
+/* Makes the copies anew, after the arrays were written from outside. */
+void optimiser_refresh(Optimiser *);
+/* The loss scale's state, waiting for the device; {1, 0} without. */
+LossScale optimiser_loss_scale(const Optimiser *);
+void optimiser_set_loss_scale(Optimiser *, LossScale);
 /* One step along `gradient`; `row` is device memory. */
 void optimiser_step(Optimiser *, const StepRow *row, float gradient_scale);
 

@@ -57,7 +57,8 @@ static Tick tick_make(const Trainer *t) {
                  .seconds = m->seconds,
                  .update_norm_mean = m->update_mean,
                  .update_norm_variance = m->update_spread / m->steps,
-                 .non_finite = (uint64_t)m->non_finite};
+                 .non_finite = (uint64_t)m->non_finite,
+                 .loss_scale = (double)t->loss_scale.scale};
     for (int b = 0; b < SIGMA_BINS; b++) {
         const bool empty = m->bin_images[b] == 0;
         tick.loss_by_sigma[b] = empty ? NAN : m->bin_loss[b] / m->bin_images[b];
@@ -79,7 +80,9 @@ static bool checkpoint_save(Trainer *t, const TrainHooks *hooks, Error *error) {
                              .N = t->N,
                              .seed = setup->seed,
                              .batch = setup->train->batch,
-                             .meter = t->meter};
+                             .meter = t->meter,
+                             .loss_scale = t->loss_scale,
+                             .micro_batch = t->network.n};
     snprintf(facts.config_hash, sizeof facts.config_hash, "%s", setup->config_hash ? setup->config_hash : "");
     snprintf(facts.data_hash, sizeof facts.data_hash, "%s", setup->data->hash.hex);
     const CheckpointState state = {&t->params, &t->optimiser, &setup->train->optimiser};
@@ -101,12 +104,21 @@ static bool milestones_pass(Trainer *t, const TrainHooks *hooks, Error *error) {
 
 /* ------------------------------------------------------------------------------------------ the loop */
 
+/* The host does not run further ahead of a device than a second, so that it can be stopped; and one step of
+ * it comes first, whose time is then known. */
+static int window_most(const Trainer *t) {
+    const int most = source_steps(&t->source) < WINDOW ? source_steps(&t->source) : WINDOW;
+    if (!t->setup.device->capture_begin) return most;
+    const double steps = t->step_seconds > 0 ? 1 / t->step_seconds : 1;
+    return steps < 1 ? 1 : steps < most ? (int)steps : most;
+}
+
 /* Steps until something is due, N changes, or the window is full. */
 static int window_length(const Trainer *t) {
     const TrainConfig *train = t->setup.train;
-    const int N = ct_levels(t->setup.ct, t->step, train->steps);
+    const int N = ct_levels(t->setup.ct, t->step, train->steps), most = window_most(t);
     int length = 1;
-    for (; length < WINDOW; length++) {
+    for (; length < most; length++) {
         const int64_t step = t->step + length;
         if (ticks(train, step) || saves(train, step) || ct_levels(t->setup.ct, step, train->steps) != N)
             break;

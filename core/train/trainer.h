@@ -21,6 +21,7 @@ typedef struct TrainConfig {
     /* micro_batch divides batch; 0: chosen by the trainer. It changes the numbers by rounding only. */
     int batch, micro_batch;
     OptimiserConfig optimiser;
+    double loss_scale;      /* the first one of fp16 training */
     int tick_steps;         /* steps between two rows of metrics */
     int checkpoint_steps;   /* 0: only at evaluations and at the end */
     double evaluate_at[16]; /* shares of the run, ascending; 0: before the first step, 1: after the last */
@@ -36,6 +37,9 @@ typedef struct TrainSetup {
     bool flip;
     Device *device;
     uint64_t seed;
+    Precision precision;     /* of the network; CPUs compute in fp32 whatever it says */
+    int sharing;             /* runs that share the device's memory, 0: this one alone */
+    bool gather_data;        /* batches are gathered on the host even when the data set fits on the device */
     const char *folder;      /* checkpoints go to <folder>/checkpoint-<step>.safetensors */
     const char *config_hash; /* stored in checkpoints, which are refused when it differs; may be NULL */
     const char *name;        /* of the run, for messages of fatal errors ("run 1f3a9c02"); may be NULL */
@@ -53,6 +57,7 @@ typedef struct Tick {
      */
     double loss_by_sigma[SIGMA_BINS], residual_by_sigma[SIGMA_BINS];
     uint64_t non_finite; /* gradient elements that made the optimiser skip a step */
+    double loss_scale;   /* after the last step; 0: the loss is not scaled */
 } Tick;
 
 typedef struct Trainer Trainer;
@@ -68,6 +73,10 @@ typedef struct TrainHooks {
     bool (*should_stop)(void *context);
 } TrainHooks;
 
+/* Where the loss is scaled (fp16), a gradient that is not finite skips the step's update and halves the
+ * scale; only below LOSS_SCALE_LEAST is it a divergence. */
+#define LOSS_SCALE_LEAST 0x1p-10
+
 /* DONE: K steps. STOPPED: asked to, state saved. DIVERGED: something is not finite; the error names the step
  * and what. FAILED: a checkpoint could not be written, or a hook failed. */
 typedef enum TrainEnd { TRAIN_DONE, TRAIN_STOPPED, TRAIN_DIVERGED, TRAIN_FAILED } TrainEnd;
@@ -79,6 +88,7 @@ void trainer_close(Trainer *);
 int64_t trainer_step(const Trainer *);       /* steps done */
 int64_t trainer_parameters(const Trainer *); /* trained parameters */
 int trainer_micro_batch(const Trainer *);    /* images at a time */
+bool trainer_holds_data(const Trainer *);    /* the device reads the whole data set where it is */
 GraphCost trainer_cost(const Trainer *); /* of a micro-batch: FLOPs, and the arena that training will fill */
 TrainEnd trainer_run(Trainer *, const TrainHooks *, Error *);
 

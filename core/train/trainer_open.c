@@ -1,4 +1,5 @@
 /* Putting a Trainer together, taking it apart, and drawing samples with it. */
+#include "train/fit.h"
 #include "train/trainer_state.h"
 
 #include "base/file.h"
@@ -36,36 +37,53 @@ static bool setup_check(const TrainSetup *s, Error *error) {
 
 /* The largest divisor of the batch up to a limit. On CPUs the limit keeps activations near the caches: on one
  * core, at 16 x 16 and 32 x 32 pixels with 16 to 64 channels, 16 images at a time were within 4 % of the best
- * (8: 8 %, 4: 25 %, 64: 19 % slower at worst); more cores want more images. Other devices take the whole
- * batch. */
-static int micro_batch_choose(const TrainSetup *s) {
-    if (s->train->micro_batch) return s->train->micro_batch;
-    if (strcmp(s->device->kind, "cpu") != 0) return s->train->batch;
+ * (8: 8 %, 4: 25 %, 64: 19 % slower at worst); more cores want more images. */
+static int micro_batch_cpu(const TrainSetup *s) {
     const int limit = s->device->threads > 2 ? 8 * s->device->threads : 16;
     int micro = s->train->batch < limit ? s->train->batch : limit;
     while (s->train->batch % micro) micro--;
     return micro;
 }
 
-/* ------------------------------------------------------------------------------------------ opening */
-
-/* The CPU reads the data where they are, in the page cache; other devices get a copy. */
-static ImageSource source_make(Trainer *t) {
-    const Dataset *data = t->setup.data;
-    Device *device = t->setup.device;
-    ImageSource source = {data->images, data->labels, (uint32_t)data->count, t->setup.flip};
-    if (strcmp(device->kind, "cpu") == 0) return source;
-    const size_t bytes =
-        (size_t)data->count * (size_t)data->height * (size_t)data->width * (size_t)data->channels;
-    t->images = device->allocate(device, bytes);
-    device->copy(device, t->images, data->images, bytes, COPY_TO_DEVICE);
-    source.images = t->images;
-    if (!data->labels) return source;
-    t->labels = device->allocate(device, (size_t)data->count * sizeof(int32_t));
-    device->copy(device, t->labels, data->labels, (size_t)data->count * sizeof(int32_t), COPY_TO_DEVICE);
-    source.labels = t->labels;
-    return source;
+/* What other runs on the same device leave. */
+static size_t memory_share(const TrainSetup *s) {
+    size_t available = 0, total = 0;
+    s->device->memory(s->device, &available, &total);
+    const size_t share = total / (size_t)(s->sharing > 1 ? s->sharing : 1);
+    return share < available ? share : available;
 }
+
+/* On other devices: all that fits into their memory. */
+static int micro_batch_fit(const TrainSetup *s, Error *error) {
+    const FitRequest request = {.model = s->model,
+                                .train = s->train,
+                                .teacher = s->ct->teacher_ema != 0,
+                                .precision = s->precision,
+                                .resolution = s->data->height,
+                                .channels = s->data->channels};
+    const size_t available = memory_share(s);
+    const int micro = fit_micro_batch(&request, available);
+    if (micro) return micro;
+    const FitNeeds needs = fit_needs(&request, 1);
+    char need[32], have[32];
+    error_set(error,
+              "%s: training one image at a time needs %s and %s are free; choose a smaller model, or %s",
+              s->device->name, format_bytes(need, (double)fit_total(&needs)),
+              format_bytes(have, (double)available), s->sharing > 1 ? "fewer --jobs" : "another card");
+    return 0;
+}
+
+/* As the configuration says; else as the run began, whose last bits depend on it; else what suits the device.
+ * 0 and an error when nothing does. */
+static int micro_batch_choose(const TrainSetup *s, Error *error) {
+    char path[1024];
+    if (s->train->micro_batch) return s->train->micro_batch;
+    const int before = checkpoint_newest(s->folder, path) ? checkpoint_micro_batch(path) : 0;
+    if (before && s->train->batch % before == 0) return before;
+    return s->device->memory ? micro_batch_fit(s, error) : micro_batch_cpu(s);
+}
+
+/* ------------------------------------------------------------------------------------------ opening */
 
 static void weights_initialise(Trainer *t) {
     float *values = malloc((size_t)t->params.total * sizeof(float));
@@ -96,20 +114,29 @@ static bool checkpoint_resume(Trainer *t, Error *error) {
     checkpoint_set_aside(setup->folder, facts.step);
     t->step = t->saved = facts.step;
     t->meter = facts.meter;
+    if (facts.loss_scale.scale > 0) optimiser_set_loss_scale(&t->optimiser, facts.loss_scale);
     log_info("resumed from %s", path);
     return true;
 }
 
-static void parts_create(Trainer *t) {
+/* Scaling is for fp16 alone: bf16 has fp32's range. */
+static double loss_scale_first(const TrainSetup *s) {
+    return s->precision == PRECISION_FP16 ? s->train->loss_scale : 0;
+}
+
+static void parts_create(Trainer *t, int micro) {
     const TrainSetup *s = &t->setup;
-    const int micro = micro_batch_choose(s);
+    const Precision precision = network_precision(s->device, s->precision);
     char choices[1024];
     if (s->device->remember) s->device->remember(s->device, path_join(choices, s->folder, "kernels.txt"));
-    t->network =
-        network_create(s->model, &t->params, s->device, micro, s->data->height, s->data->channels, true);
+    t->network = network_create(s->model, &t->params, s->device, micro, s->data->height, s->data->channels,
+                                true, precision);
     t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, s->ct->teacher_ema != 0);
-    t->objective =
-        objective_create(s->ct, &t->network, source_make(t), s->device, (uint32_t)s->train->batch, s->seed);
+    optimiser_set_precision(&t->optimiser, precision, loss_scale_first(s));
+    t->source = source_create(s->data, s->device, s->seed, (uint32_t)s->train->batch, s->flip,
+                              s->gather_data ? SOURCE_GATHERED : SOURCE_CHOOSE);
+    t->objective = objective_create(s->ct, &t->network, source_images(&t->source), s->device,
+                                    (uint32_t)s->train->batch, s->seed);
     t->bin_of_pair = calloc((size_t)ct_levels_limit(s->ct), sizeof(int));
     CHECK(t->bin_of_pair, "out of memory");
     window_create(t);
@@ -118,26 +145,32 @@ static void parts_create(Trainer *t) {
 
 Trainer *trainer_open(const TrainSetup *setup, Error *error) {
     if (!setup_check(setup, error)) return NULL;
+    const int micro = micro_batch_choose(setup, error);
+    if (!micro) return NULL;
     Trainer *t = calloc(1, sizeof *t);
     CHECK(t, "out of memory");
     t->setup = *setup;
     t->saved = -1;
-    parts_create(t);
-    if (checkpoint_resume(t, error)) return t;
-    trainer_close(t);
-    return NULL;
+    parts_create(t, micro);
+    if (!checkpoint_resume(t, error)) {
+        trainer_close(t);
+        return NULL;
+    }
+    t->loss_scale = loss_scale_now(t);
+    return t;
 }
 
 void trainer_close(Trainer *t) {
     if (!t) return;
     Device *device = t->setup.device;
     sampler_free(t->sampler);
+    replay_release(&t->replay, device);
     objective_free(t->objective);
     optimiser_free(&t->optimiser);
     network_free(&t->network);
     window_free(t);
-    if (t->images) device->release(device, t->images);
-    if (t->labels) device->release(device, t->labels);
+    source_free(&t->source);
+    if (t->sample_cast) device->release(device, t->sample_cast);
     param_free(&t->params);
     free(t->bin_of_pair);
     free(t);
@@ -153,6 +186,10 @@ int64_t trainer_parameters(const Trainer *t) {
 
 int trainer_micro_batch(const Trainer *t) {
     return t->network.n;
+}
+
+bool trainer_holds_data(const Trainer *t) {
+    return t->source.slots == 0;
 }
 
 GraphCost trainer_cost(const Trainer *t) {
@@ -184,6 +221,7 @@ bool trainer_sample(Trainer *t, const char *weights, const SamplerConfig *config
     const float *values = weights_named(t, weights, error);
     if (!values) return false;
     if (!t->sampler) t->sampler = sampler_create(t->setup.ct, &t->network, t->setup.device);
-    sampler_draw(t->sampler, config, values, values, first_seed, count, labels, images);
+    const void *cast = network_cast(&t->network, t->setup.device, &t->params, values, &t->sample_cast);
+    sampler_draw(t->sampler, config, values, cast, first_seed, count, labels, images);
     return true;
 }

@@ -4,7 +4,9 @@
 #define ICT_TRAIN_TRAINER_STATE_H
 
 #include "train/checkpoint.h"
+#include "backend/replay.h"
 #include "train/network.h"
+#include "train/source.h"
 #include "train/trainer.h"
 
 /* Steps between two looks at the device: it works through a window without waiting for the host. The rows of
@@ -28,16 +30,22 @@ struct Trainer {
     Network network;
     Optimiser optimiser;
     Objective *objective;
-    Sampler *sampler; /* NULL until the first sample */
-    uint8_t *images;  /* device copies of the data, NULL where the device reads the host's memory */
-    int32_t *labels;
+    Sampler *sampler;  /* NULL until the first sample */
+    void *sample_cast; /* weights being sampled, in the network's dtype; NULL where not needed */
+    Source source;
+    Replay replay; /* of one step */
     Window window;
     Meter meter;
     int N; /* of the tables on the device, 0: none yet */
     int *bin_of_pair;
-    int64_t step;  /* done */
-    int64_t saved; /* step of the last checkpoint, -1: none */
+    int64_t step;         /* done */
+    int64_t saved;        /* step of the last checkpoint, -1: none */
+    double step_seconds;  /* of the last window, 0: none yet */
+    LossScale loss_scale; /* after the last window; scale 0: none */
 };
+
+/* Waits for the device; scale 0 where the loss is not scaled. */
+LossScale loss_scale_now(const Trainer *);
 
 void window_create(Trainer *);
 void window_free(Trainer *);

@@ -9,6 +9,9 @@
 
 /* ------------------------------------------------------------------------------------------ memory */
 
+/* Most micro-batches of a step that is recorded as one. */
+enum { CAPTURED_MICRO_BATCHES = 16 };
+
 static void *host_make(size_t count, size_t size) {
     void *host = calloc(count, size);
     CHECK(host, "out of memory for the records of a batch of %zu", count / WINDOW);
@@ -66,21 +69,32 @@ static void rows_upload(Trainer *t, int count) {
 }
 
 /* Gradients of the whole batch, micro-batch by micro-batch, then the update. */
-static void step_enqueue(Trainer *t) {
+static void step_enqueue(void *context) {
+    Trainer *t = context;
     Optimiser *o = &t->optimiser;
     ObjectiveRun run = {.row = t->window.row,
                         .student = o->weight,
                         .teacher = o->teacher ? o->teacher : o->weight,
                         .gradients = o->gradient,
-                        .gradient_scale = 1};
-    run.student_cast = run.student;
-    run.teacher_cast = run.teacher;
+                        .student_cast = o->weight_cast,
+                        .teacher_cast = o->teacher ? o->teacher_cast : o->weight_cast,
+                        .gradient_scale = 1,
+                        .loss_scale = o->loss_scale};
     for (int first = 0; first < t->setup.train->batch; first += t->network.n) {
         run.first_sample = (uint32_t)first;
         run.accumulate = first > 0;
         objective_run(t->objective, &run);
     }
     optimiser_step(o, t->window.row, 1);
+}
+
+/* A step of many micro-batches is long enough to hide what enqueueing costs, and its recording would be
+ * large. */
+static void step_run(Trainer *t) {
+    if (t->setup.train->batch / t->network.n <= CAPTURED_MICRO_BATCHES)
+        replay_run(&t->replay, t->setup.device, step_enqueue, t);
+    else
+        step_enqueue(t);
 }
 
 /* Keeps what step `i` of the window left, for the host to read later. */
@@ -107,6 +121,11 @@ static void window_read(Trainer *t, int count) {
     device->copy(device, w->host_pair, w->pair, records * sizeof(int32_t), COPY_TO_HOST);
     device->copy(device, w->host_reports, w->reports, (size_t)count * sizeof(UpdateReport), COPY_TO_HOST);
     device->synchronise(device);
+    t->loss_scale = loss_scale_now(t);
+}
+
+LossScale loss_scale_now(const Trainer *t) {
+    return t->optimiser.loss_scale ? optimiser_loss_scale(&t->optimiser) : (LossScale){0};
 }
 
 static StepRecord window_record(const Trainer *t, int i) {
@@ -130,7 +149,8 @@ static bool record_check(const Trainer *t, const StepRecord *record, Error *erro
                          t->step, t->N, i, (double)record->loss[i], ct_sigma(ct, record->pair[i] + 1, t->N));
     }
     const UpdateReport *report = &record->report;
-    if (report->non_finite) {
+    const bool scaled = t->loss_scale.scale > 0;
+    if (report->non_finite && !(scaled && t->loss_scale.scale >= LOSS_SCALE_LEAST)) {
         return error_set(error,
                          "step %" PRId64 " (N = %d): %" PRIu64 " elements of the gradient are not finite",
                          t->step, t->N, report->non_finite);
@@ -150,11 +170,14 @@ bool window_run(Trainer *t, int count, const TrainHooks *hooks, Error *error) {
         if (done && hooks->should_stop && hooks->should_stop(hooks->context)) break;
         if (t->setup.name) die_set_context("%s, step %" PRId64, t->setup.name, t->step + done);
         device->copy(device, t->window.row, t->window.rows + done, sizeof(StepRow), COPY_ON_DEVICE);
-        step_enqueue(t);
+        source_fetch(&t->source, done, t->step + done);
+        step_run(t);
         record_keep(t, done);
     }
     window_read(t, done);
-    t->meter.seconds += clock_monotonic() - began;
+    const double seconds = clock_monotonic() - began;
+    t->meter.seconds += seconds;
+    t->step_seconds = seconds / done;
     for (int i = 0; i < done; i++, t->step++) {
         const StepRecord record = window_record(t, i);
         if (!record_check(t, &record, error)) return false;

@@ -36,7 +36,7 @@ static void weights_write(const char *name, const char *prefix) {
     ParamSet params = {0};
     if (!plan_one(&plan, &error)) fail_msg("%s", error.text);
     Graph *graph = graph_create();
-    unet_record(&plan.runs[0].config.model, &params, graph, 1, SIZE, CHANNELS, DTYPE_F32);
+    unet_record(&plan.runs[0].config.model, &params, graph, 1, SIZE, CHANNELS, PRECISION_FP32);
     SafeTensor *tensors = calloc((size_t)params.count, sizeof *tensors);
     float *values = malloc((size_t)params.total * sizeof *values),
           *files = malloc((size_t)params.total * sizeof *files), *at = files;

@@ -233,7 +233,7 @@ static int64_t parameters(const Config *config, int resolution, int classes) {
     ParamSet params = {0};
     Graph *graph = graph_create();
     model.classes = config->class_conditional ? classes : 0;
-    unet_record(&model, &params, graph, 1, resolution, 3, DTYPE_F32);
+    unet_record(&model, &params, graph, 1, resolution, 3, PRECISION_FP32);
     const int64_t count = param_count(&params);
     graph_free(graph);
     param_free(&params);
@@ -322,7 +322,7 @@ static void quickstart_stays_small(void **state) {
     ParamSet params = {0};
     Graph *graph = graph_create();
     assert_string_equal(run.config.data.name, "shapes");
-    unet_record(&run.config.model, &params, graph, 1, run.config.data.resolution, 3, DTYPE_F32);
+    unet_record(&run.config.model, &params, graph, 1, run.config.data.resolution, 3, PRECISION_FP32);
     assert_true(graph_cost(graph, GRAPH_EVALUATE).forward_flops <= 0.15e9);
     graph_free(graph);
     param_free(&params);

@@ -52,7 +52,7 @@ static const ModelConfig adm = {
 static int64_t count_parameters(const ModelConfig *config, int resolution) {
     ParamSet params = {0};
     Graph *graph = graph_create();
-    unet_record(config, &params, graph, 1, resolution, 3, DTYPE_F32);
+    unet_record(config, &params, graph, 1, resolution, 3, PRECISION_FP32);
     const int64_t count = param_count(&params);
     graph_free(graph);
     param_free(&params);
@@ -168,7 +168,7 @@ static Small small_open(void) {
     ModelConfig config = toy_model();
     config.attention[0] = 8;
     Small s = {.device = open_cpu(), .graph = graph_create(), .count = 3 * 16 * 16 * 3};
-    s.net = unet_record(&config, &s.params, s.graph, 3, 16, 3, DTYPE_F32);
+    s.net = unet_record(&config, &s.params, s.graph, 3, 16, 3, PRECISION_FP32);
     graph_prepare(s.graph, s.device, true);
     s.weights = calloc((size_t)s.params.total, sizeof(float));
     s.gradients = calloc((size_t)s.params.total, sizeof(float));

@@ -106,7 +106,7 @@ static int set_up(void **state) {
     if (!device_open("cpu", 2, &b->device, &error)) fail_msg("%s", error.text);
     read_model(b);
     b->graph = graph_create();
-    b->net = unet_record(&b->model, &b->params, b->graph, b->n, b->resolution, b->channels, DTYPE_F32);
+    b->net = unet_record(&b->model, &b->params, b->graph, b->n, b->resolution, b->channels, PRECISION_FP32);
     b->weights = b->device->allocate(b->device, (size_t)b->params.total * sizeof(float));
     b->gradients = b->device->allocate(b->device, (size_t)b->params.total * sizeof(float));
     param_initialise(&b->params, 0, b->weights); /* frequencies of positional embeddings are in no file */

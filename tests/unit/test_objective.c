@@ -29,8 +29,8 @@ static Bench *bench_make(CtConfig ct, ModelConfig model, int micro) {
     b->ct = ct;
     b->model = model;
     b->device = toy_device();
-    b->network = network_create(&b->model, &b->params, b->device, micro, TOY_SIZE, 3, true);
-    const ImageSource source = {data.images, data.labels, TOY_IMAGES, true};
+    b->network = network_create(&b->model, &b->params, b->device, micro, TOY_SIZE, 3, true, PRECISION_FP32);
+    const ImageSource source = {data.images, data.labels, TOY_IMAGES, true, false};
     b->objective = objective_create(&b->ct, &b->network, source, b->device, BATCH, 11);
     const size_t total = (size_t)b->params.total;
     b->weights = calloc(total, sizeof(float));

@@ -26,7 +26,7 @@ static Bench *bench_make(ModelConfig model, int n) {
     b->ct = toy_ct();
     b->model = model;
     b->device = toy_device();
-    b->network = network_create(&b->model, &b->params, b->device, n, TOY_SIZE, 3, false);
+    b->network = network_create(&b->model, &b->params, b->device, n, TOY_SIZE, 3, false, PRECISION_FP32);
     b->sampler = sampler_create(&b->ct, &b->network, b->device);
     b->weights = calloc((size_t)b->params.total, sizeof(float));
     param_initialise(&b->params, 3, b->weights);

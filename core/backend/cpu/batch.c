@@ -4,6 +4,7 @@
  */
 #include "backend/cpu/cpu.h"
 #include "backend/draw.h"
+#include <math.h>
 #include <string.h>
 
 /* ---- images ---- */
@@ -38,7 +39,8 @@ static void gather_image(const BatchGather *op, int64_t image) {
     const DrawKey *draw = &op->draw;
     const Tensor *y = &op->y;
     const uint32_t place = draw->first_sample + (uint32_t)image;
-    const uint32_t source = order_image(draw->seed, draw->row->step, op->batch, place, op->count);
+    const uint32_t source =
+        op->gathered ? place : order_image(draw->seed, draw->row->step, op->batch, place, op->count);
     const int64_t row = (int64_t)y->w * y->c;
     const uint8_t *from = op->images + source * row * y->h;
     float *to = (float *)y->data + image * row * y->h;
@@ -150,5 +152,33 @@ void cpu_noise_pair(Device *device, const NoisePair *op) {
     for (int part = 0; part < parts; part++) {
         const Range range = range_part(op->x0.n, part, parts);
         for (int64_t i = range.begin; i < range.end; i++) noise_pair_image(op, i);
+    }
+}
+
+/* The input holds the normals until it is written itself. */
+static void latent_noise_image(const LatentNoise *op, int64_t image) {
+    const int64_t count = tensor_count(&op->x) / op->x.n, at = image * count;
+    float *x = (float *)op->x.data + at, *z = (float *)op->input.data + at;
+    const RandomKey key = {
+        .seed = 0, .stream = STREAM_LATENT, .step = op->step, .sample = op->first + (uint32_t)image};
+    const float scale = op->scale, c_in = op->level[image].c_in;
+    normals_write(key, z, count);
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        const float from = op->go_on ? x[i] : 0.0f;
+        x[i] = (op->clip ? fminf(fmaxf(from, -1.0f), 1.0f) : from) + scale * z[i];
+        z[i] = c_in * x[i];
+    }
+}
+
+void cpu_latent_noise(Device *device, const LatentNoise *op) {
+    CHECK_F32(op->x);
+    CHECK_F32(op->input);
+    CHECK(tensor_count(&op->x) == tensor_count(&op->input), "latent_noise: sizes differ");
+    const int parts = cpu_parts(device, 16 * tensor_count(&op->x));
+#pragma omp parallel for num_threads(parts) schedule(static, 1)
+    for (int part = 0; part < parts; part++) {
+        const Range range = range_part(op->x.n, part, parts);
+        for (int64_t i = range.begin; i < range.end; i++) latent_noise_image(op, i);
     }
 }

@@ -89,6 +89,7 @@ void cpu_noise_embed(Device *, const NoiseEmbed *);
 void cpu_batch_gather(Device *, const BatchGather *);
 void cpu_level_draw(Device *, const LevelDraw *);
 void cpu_noise_pair(Device *, const NoisePair *);
+void cpu_latent_noise(Device *, const LatentNoise *);
 void cpu_precondition(Device *, const Precondition *);
 void cpu_consistency_loss(Device *, const ConsistencyLoss *);
 void cpu_feature_distance(Device *, const FeatureDistance *);

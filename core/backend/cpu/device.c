@@ -35,6 +35,7 @@ static const Ops cpu_ops = {
     .batch_gather = cpu_batch_gather,
     .level_draw = cpu_level_draw,
     .noise_pair = cpu_noise_pair,
+    .latent_noise = cpu_latent_noise,
     .precondition = cpu_precondition,
     .consistency_loss = cpu_consistency_loss,
     .feature_distance = cpu_feature_distance,

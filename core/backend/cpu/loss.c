@@ -72,6 +72,10 @@ static DistanceValue distance_value(const ConsistencyLoss *op, DistanceSums sums
     return (DistanceValue){sums.square / (root + c), 1.0 / root};
 }
 
+static float loss_scale(const ConsistencyLoss *op) {
+    return op->loss_scale ? op->loss_scale->scale : 1.0f;
+}
+
 /* The gradient with respect to f is given; F's is c_out times it. */
 static void perceptual_sample(const ConsistencyLoss *op, int64_t sample, double residual) {
     const int64_t count = tensor_count(&op->f_student) / op->f_student.n, at = sample * count;
@@ -79,10 +83,10 @@ static void perceptual_sample(const ConsistencyLoss *op, int64_t sample, double 
     op->loss[sample] = level->weight * op->perceptual[sample];
     op->residual[sample] = (float)residual;
     if (!op->dnetwork.data) return;
-    const float *df = (const float *)op->df_student.data + at, c_out = level->c_out;
+    const float *df = (const float *)op->df_student.data + at, factor = loss_scale(op) * level->c_out;
     float *gradient = (float *)op->dnetwork.data + at;
 #pragma omp simd
-    for (int64_t i = 0; i < count; i++) gradient[i] = c_out * df[i];
+    for (int64_t i = 0; i < count; i++) gradient[i] = factor * df[i];
 }
 
 static void write_gradient(const ConsistencyLoss *op, int64_t at, int64_t count, float factor) {
@@ -111,7 +115,7 @@ static void consistency_sample(const ConsistencyLoss *op, int64_t sample) {
     op->loss[sample] = (float)(level->weight * value.distance);
     op->residual[sample] = (float)sqrt(sums.square);
     if (!op->dnetwork.data) return;
-    const double share = (double)op->gradient_scale * level->weight / op->batch;
+    const double share = (double)(op->gradient_scale * loss_scale(op)) * level->weight / op->batch;
     write_gradient(op, at, count, (float)(share * level->c_out * value.slope));
 }
 

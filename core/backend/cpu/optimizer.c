@@ -12,6 +12,7 @@
  */
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/lanes.h"
+#include "backend/loss_scale.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -173,10 +174,13 @@ static void update_all(const OptimizerStep *op, UpdateReport *reports, bool skip
 void cpu_optimizer_step(Device *device, const OptimizerStep *op) {
     CHECK(!op->weight_cast, "optimizer_step: the CPU computes in fp32 only");
     CHECK(op->emas >= 0 && op->emas <= MAX_EMAS, "optimizer_step: %d moving averages", op->emas);
+    OptimizerStep scaled = *op;
+    if (op->loss_scale) scaled.gradient_scale /= op->loss_scale->scale;
     UpdateReport *reports = op->workspace;
     const int threads = cpu_parts(device, (int64_t)op->count);
-    measure_all(op, reports, threads);
+    measure_all(&scaled, reports, threads);
     const bool skip = report_sum(reports, chunk_count(op->count)).non_finite > 0;
-    update_all(op, reports, skip, threads);
+    update_all(&scaled, reports, skip, threads);
     *op->report = report_sum(reports, chunk_count(op->count));
+    if (op->loss_scale) *op->loss_scale = loss_scale_next(*op->loss_scale, skip);
 }

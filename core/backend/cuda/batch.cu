@@ -15,8 +15,9 @@ __global__ void batch_gather_kernel(BatchGather op) {
     __shared__ bool mirror;
     const uint32_t image = blockIdx.x;
     if (threadIdx.x == 0) {
+        const uint32_t place = op.draw.first_sample + image;
         source =
-            order_image(op.draw.seed, op.draw.row->step, op.batch, op.draw.first_sample + image, op.count);
+            op.gathered ? place : order_image(op.draw.seed, op.draw.row->step, op.batch, place, op.count);
         mirror = op.flip && draw_flip(&op.draw, image);
     }
     __syncthreads();
@@ -107,4 +108,30 @@ void cuda_noise_pair(Device *device, const NoisePair *op) {
     const dim3 grid(blocks_for((count + 3) / 4, BLOCK), (unsigned)op->x0.n);
     noise_pair_kernel<<<grid, BLOCK, 0, cuda_stream(device)>>>(*op, count);
     CUDA_LAUNCHED("noise_pair");
+}
+
+__global__ void latent_noise_kernel(LatentNoise op, int count) {
+    const int block = blockIdx.x * BLOCK + threadIdx.x, image = blockIdx.y;
+    if (4 * block >= count) return;
+    const RandomKey key = {0, STREAM_LATENT, op.step, op.first + (uint32_t)image};
+    const Normal4 z = random_normal4(random_block(key, (uint32_t)block));
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const int i = 4 * block + k;
+        if (i >= count) return;
+        float *x = (float *)op.x.data + (int64_t)image * count + i;
+        const float from = op.go_on ? *x : 0.0f;
+        *x = (op.clip ? fminf(fmaxf(from, -1.0f), 1.0f) : from) + op.scale * z.x[k];
+        input_write(op.input, image, i, op.x.c, op.level[image].c_in * *x);
+    }
+}
+
+void cuda_latent_noise(Device *device, const LatentNoise *op) {
+    CHECK(op->x.dtype == DTYPE_F32 && tensor_rows(&op->input) == tensor_rows(&op->x) &&
+              op->input.c >= op->x.c,
+          "latent_noise: sizes differ");
+    const int count = (int)(tensor_count(&op->x) / op->x.n);
+    const dim3 grid(blocks_for((count + 3) / 4, BLOCK), (unsigned)op->x.n);
+    latent_noise_kernel<<<grid, BLOCK, 0, cuda_stream(device)>>>(*op, count);
+    CUDA_LAUNCHED("latent_noise");
 }

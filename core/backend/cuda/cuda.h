@@ -120,6 +120,7 @@ void cuda_noise_embed(Device *, const NoiseEmbed *);
 void cuda_batch_gather(Device *, const BatchGather *);
 void cuda_level_draw(Device *, const LevelDraw *);
 void cuda_noise_pair(Device *, const NoisePair *);
+void cuda_latent_noise(Device *, const LatentNoise *);
 void cuda_precondition(Device *, const Precondition *);
 void cuda_consistency_loss(Device *, const ConsistencyLoss *);
 void cuda_feature_distance(Device *, const FeatureDistance *);

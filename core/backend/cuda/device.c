@@ -34,6 +34,7 @@ static const Ops cuda_ops = {
     .batch_gather = cuda_batch_gather,
     .level_draw = cuda_level_draw,
     .noise_pair = cuda_noise_pair,
+    .latent_noise = cuda_latent_noise,
     .precondition = cuda_precondition,
     .consistency_loss = cuda_consistency_loss,
     .feature_distance = cuda_feature_distance,
@@ -111,11 +112,9 @@ static void host_release(Device *device, void *memory) {
     CUDA_CHECK(cudaFreeHost(memory));
 }
 
-static size_t memory_available(Device *device) {
-    size_t available = 0, total = 0;
+static void memory_ask(Device *device, size_t *available, size_t *total) {
     (void)device;
-    CUDA_CHECK(cudaMemGetInfo(&available, &total));
-    return available;
+    CUDA_CHECK(cudaMemGetInfo(available, total));
 }
 
 static void device_synchronise(Device *device) {
@@ -195,7 +194,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .synchronise = device_synchronise,
                   .host_allocate = host_allocate,
                   .host_release = host_release,
-                  .memory_available = memory_available,
+                  .memory = memory_ask,
                   .capture_begin = cuda_capture_begin,
                   .capture_end = cuda_capture_end,
                   .capture_replay = cuda_capture_replay,

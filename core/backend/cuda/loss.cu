@@ -65,13 +65,14 @@ __global__ void consistency_loss_kernel(ConsistencyLoss op, int count) {
         op.residual[blockIdx.x] = (float)sqrt(square);
     }
     if (!op.dnetwork.data) return;
+    const float scale = op.loss_scale ? op.loss_scale->scale : 1.0f;
     if (given) { /* its gradient with respect to f too; F's is c_out times it */
         const float *df = (const float *)op.df_student.data + first;
         for (int i = threadIdx.x; i < count; i += BLOCK)
-            element_store(op.dnetwork, first + i, level.c_out * df[i]);
+            element_store(op.dnetwork, first + i, scale * level.c_out * df[i]);
         return;
     }
-    const double share = (double)op.gradient_scale * level.weight / op.batch;
+    const double share = (double)(op.gradient_scale * scale) * level.weight / op.batch;
     const float factor = (float)(share * level.c_out * value.slope);
     for (int i = threadIdx.x; i < count; i += BLOCK) {
         const float difference = student[i] - teacher[i];
