@@ -259,7 +259,7 @@ static double embedding_sensitivity(const Config *config) {
     Graph *graph = graph_create();
     double sum = 0;
     model.levels = model.blocks = 1; /* the embedding is the same on the smallest network */
-    unet_record(&model, &params, graph, 1, 32, 3, DTYPE_F32);
+    unet_record(&model, &params, graph, 1, 32, 3, PRECISION_FP32);
     const Param *frequency = param_find(&params, "map_noise.freqs");
     assert_non_null(frequency);
     float *values = calloc((size_t)params.total, sizeof *values);
