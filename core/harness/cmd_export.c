@@ -95,7 +95,8 @@ const Command command_export = {
 static int import_run(int argc, char **argv) {
     Paths paths;
     Error error;
-    int count, added;
+    int count;
+    ImportCount runs;
     char **words = options_parse(&command_import, argc, argv, NULL, 0, &paths, &count);
     if (count != 1) {
         log_error("usage: ./run %s", command_import.usage);
@@ -103,13 +104,15 @@ static int import_run(int argc, char **argv) {
     }
     Store *store = cli_store(&paths);
     if (!store) return EXIT_USAGE;
-    const bool done = store_import(store, words[0], &added, &error);
+    const bool done = store_import(store, words[0], &runs, &error);
     store_close(store);
     if (!done) return cli_fail(EXIT_USAGE, &error);
-    log_info("%d run%s added to %s (checkpoints and pictures stay where they are)", added,
-             added == 1 ? "" : "s", paths.database);
+    log_info("%s: %d run%s new, %d further along than here, %d known (checkpoints and pictures stay where "
+             "they are)",
+             words[0], runs.added, runs.added == 1 ? "" : "s", runs.advanced, runs.kept);
     return EXIT_DONE;
 }
 
-const Command command_import = {"import", "import OTHER.db",
-                                "add the runs of another database (made on another machine)", import_run};
+const Command command_import = {"import", "import OTHER.db | DUMP.sql",
+                                "add the runs of another database (made on another machine), or of its dump",
+                                import_run};

@@ -98,8 +98,12 @@ bool store_event(Store *, const char *id, const char *level, const char *text, E
 /* Rows of published.csv replace those in the database. */
 bool store_load_published(Store *, const char *csv_path, Error *);
 
-/* Copies finished and unfinished runs of another database that this one does not have. */
-bool store_import(Store *, const char *other, int *added, Error *);
+/* Brings in the runs of another database, or of the SQL dump of one, which is only read: those that are new
+ * here (added) and those that are further along there (advanced); the rest stay as they are here (kept). */
+typedef struct ImportCount {
+    int added, advanced, kept;
+} ImportCount;
+bool store_import(Store *, const char *other, ImportCount *, Error *);
 
 /* Runs one SELECT (with :name parameters bound from pairs) and hands every row to `row` as text; NULL values
  * are NULL. */

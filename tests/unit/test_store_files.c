@@ -1,4 +1,4 @@
-/* The database as a file: opened by many, imported from another, read by queries, damaged, made by a newer
+/* The database as a file: opened by many, read by queries, damaged, made by a newer
  * program. */
 #include "store_fixture.h"
 
@@ -23,34 +23,6 @@ static void test_processes_open_a_new_file_at_once(void **state) {
         assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
         assert_int_equal(status, 0);
     }
-}
-
-static void test_import_adds_what_is_new(void **state) {
-    Fixture *fixture = *state;
-    char path[160];
-    Store *other;
-    Error error;
-    int added;
-    snprintf(path, sizeof path, "%s/other.db", fixture->folder);
-    must(store_open(path, &other, &error), &error);
-    run_add(other, "aa10", "mine too");
-    run_add(other, "bb20", "theirs");
-    run_claim(other, "bb20", false, false);
-    run_start(other, "bb20", 0);
-    ticks_write(other, "bb20", 1, 3, 1);
-    store_close(other);
-    run_add(fixture->store, "aa10", "mine");
-    must(store_import(fixture->store, path, &added, &error), &error);
-    assert_int_equal(added, 1);
-    assert_string_equal(run_get(fixture->store, "aa10").arm, "mine");
-    const RunRow theirs = run_get(fixture->store, "bb20");
-    assert_string_equal(theirs.experiment, "ema");
-    assert_int_equal(theirs.step, 3);
-    assert_int_equal(theirs.state, RUN_INTERRUPTED); /* it does not run here */
-    must(store_import(fixture->store, path, &added, &error), &error);
-    assert_int_equal(added, 0);
-    assert_false(store_import(fixture->store, "/nowhere/x.db", &added, &error));
-    assert_non_null(strstr(error.text, "/nowhere/x.db"));
 }
 
 static void test_published_numbers_replace_earlier_ones(void **state) {
@@ -131,7 +103,6 @@ static void test_journal_fits_the_file_system(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(test_processes_open_a_new_file_at_once),
-        STORE_TEST(test_import_adds_what_is_new),
         STORE_TEST(test_published_numbers_replace_earlier_ones),
         STORE_TEST(test_query_reads_only),
         STORE_TEST(test_damaged_file_is_named),

@@ -1,0 +1,31 @@
+#!/bin/bash
+# shellcheck disable=SC1091,SC2034
+# Recorded runs on a clean clone: dumps come in, and every figure and table of them is drawn twice to the same bytes, without training.
+source "$(dirname "$0")/helpers.bash"
+
+for dump in results/recorded/*.sql; do
+    run import "$dump"
+    check "import $dump" says "1 run new"
+    run import "$dump"
+    check "importing it again changes nothing" says "0 runs new, 0 further along than here, 1 known"
+done
+run figure all --folder "$FOLDER/first"
+check "all figures" status_is 0
+check "one of each kind, in three formats" same "$(cd "$FOLDER/first/figures" && for kind in arms arms_time sigma_bins training update_norm; do
+    set -- "$kind"-*.pdf && [[ -s $1 && -s ${1%pdf}svg && -s ${1%pdf}png ]] && echo -n "$kind "
+done)" "arms arms_time sigma_bins training update_norm "
+sleep 1.1 # a date in a file would differ now
+for name in training-0b095889 update_norm-quickstart curricula; do
+    case $name in
+    training*) run figure training "${name#*-}" --out "$FOLDER/second/$name" ;;
+    update*) run figure update_norm experiment="${name#*-}" --out "$FOLDER/second/$name" ;;
+    *) run figure "$name" --out "$FOLDER/second/$name" ;;
+    esac
+    for format in png svg pdf; do
+        check "$name.$format: the same bytes again" cmp "$FOLDER/first/figures/$name.$format" "$FOLDER/second/$name.$format"
+    done
+done
+run table all --folder "$FOLDER/first"
+check "all tables" status_is 0
+check "a table in three formats" test -s "$FOLDER/first/tables/runs.md" -a -s "$FOLDER/first/tables/runs.csv" -a -s "$FOLDER/first/tables/runs.tex"
+finish
