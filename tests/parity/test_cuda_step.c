@@ -119,6 +119,29 @@ static void test_levels_and_noise(void **state) {
     sides_release();
 }
 
+static void test_latent_noise(void **state) {
+    (void)state;
+    begin();
+    Level level[N];
+    levels_fill(level, N);
+    const Both levels = both_bytes(level, sizeof level), x = both_random(DTYPE_F32, N, SIZE, SIZE, CHANNELS);
+    for (int way = 0; way < 3; way++) {
+        const Both input = both_poisoned(DTYPE_F32, N, SIZE, SIZE, CHANNELS), moved = both_copy(&x);
+        for (int s = 0; s < SIDES; s++)
+            sides[s]->ops->latent_noise(sides[s], &(LatentNoise){.x = moved.at[s],
+                                                                 .input = input.at[s],
+                                                                 .level = levels.at[s].data,
+                                                                 .first = 70,
+                                                                 .step = (uint32_t)way,
+                                                                 .scale = way ? 0.8f : 80,
+                                                                 .go_on = way > 0,
+                                                                 .clip = way > 1});
+        both_check(&moved, 1e-6, "latent_noise");
+        both_check(&input, 1e-6, "latent_noise: the network's input");
+    }
+    sides_release();
+}
+
 static void test_embed(void **state) {
     (void)state;
     begin();
@@ -241,6 +264,64 @@ static void optimizer_case(int count, float adaptive, bool bad) {
     sides_release();
 }
 
+/* `count` elements on the card that were made of the floats of `from`, read as `dtype`. */
+static void cast_check(const Both *from, const void *cast, int count, DType dtype) {
+    float *wide = side_host(CUDA, &from->at[CUDA]);
+    const Tensor narrow = {(void *)(uintptr_t)cast, dtype, 1, 1, 1, count};
+    uint16_t *bits = side_host(CUDA, &narrow);
+    for (int i = 0; i < count; i++)
+        if (bits[i] != bits_of(wide[i], dtype))
+            fail_msg("element %d of the copy is not the weight rounded", i);
+    free(wide);
+    free(bits);
+}
+
+/* Copies of 16 bits, and a loss scale that a bad gradient halves and a good one counts. */
+static void scaled_case(int count, DType dtype, bool bad) {
+    const Both row = both_bytes(&step_row, sizeof step_row), gradient = both_floats(count);
+    Both state[4];
+    for (int i = 0; i < 4; i++) state[i] = both_floats(count);
+    const LossScale begun = {.scale = 1024, .sound = LOSS_SCALE_GROWTH - 1};
+    const Both scale = both_bytes(&begun, sizeof begun),
+               report = both_poisoned(DTYPE_F32, 1, 1, 1, sizeof(UpdateReport) / 4);
+    void *cast[2] = {side_memory(CUDA, (size_t)count * 2), side_memory(CUDA, (size_t)count * 2)};
+    for (int s = 0; s < SIDES; s++) {
+        Device *d = sides[s];
+        const float nan = NAN;
+        if (bad) d->copy(d, gradient.at[s].data, &nan, sizeof nan, COPY_TO_DEVICE);
+        d->ops->add_scale(d, &(AddScale){state[2].at[s], (Tensor){0}, state[2].at[s], 0, 0});
+        OptimizerStep op = {.count = (size_t)count,
+                            .row = row.at[s].data,
+                            .gradient = gradient.at[s].data,
+                            .gradient_scale = 1,
+                            .loss_scale = scale.at[s].data,
+                            .cast_dtype = dtype};
+        op.weight = state[0].at[s].data, op.momentum = state[1].at[s].data, op.variance = state[2].at[s].data;
+        op.teacher = state[3].at[s].data;
+        if (s == CUDA) op.weight_cast = cast[0], op.teacher_cast = cast[1];
+        op.report = report.at[s].data;
+        op.workspace = side_memory(s, d->ops->optimizer_workspace(d, (size_t)count));
+        d->ops->optimizer_step(d, &op);
+    }
+    for (int i = 0; i < 4; i++) both_check(&state[i], 1e-6, "optimizer_step, scaled");
+    both_same(&scale, "loss scale");
+    LossScale *after = side_host(CUDA, &scale.at[CUDA]);
+    assert_true(after->scale == (bad ? 512 : 2048) && after->sound == 0);
+    free(after);
+    if (!bad) cast_check(&state[0], cast[0], count, dtype);
+    if (!bad) cast_check(&state[3], cast[1], count, dtype);
+    sides_release();
+}
+
+static void test_scaled_optimizer(void **state) {
+    (void)state;
+    begin();
+    scaled_case(40000, DTYPE_F16, false);
+    scaled_case(40000, DTYPE_BF16, false);
+    scaled_case(8191, DTYPE_F16, false);
+    scaled_case(20000, DTYPE_F16, true);
+}
+
 static void test_optimizer(void **state) {
     (void)state;
     begin();
@@ -253,6 +334,7 @@ static void test_optimizer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gather),        cmocka_unit_test(test_levels_and_noise),
+        cmocka_unit_test(test_latent_noise),  cmocka_unit_test(test_scaled_optimizer),
         cmocka_unit_test(test_embed),         cmocka_unit_test(test_consistency),
         cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_optimizer),
     };
