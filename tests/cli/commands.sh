@@ -10,6 +10,15 @@ run ls
 check "ls lists both" same "$(grep -cw "done" "$FOLDER/out")" 2
 run ls "$a"
 check "ls takes words" same "$(grep -cw "done" "$FOLDER/out")" 1
+run ls --watch
+check "ls --watch prints once into a pipe" status_is 0
+check "and says what is left of all" says "2 runs, 2 done"
+if command -v script >/dev/null; then
+    (sleep 0.5; printf q; sleep 1) | script -qec "$ICT ls --watch" /dev/null >"$FOLDER/out" 2>&1
+    status=$?
+    check "on a terminal q ends it" status_is 0
+    check "and the cursor is back" says $'\e[?25h\e[?1049l'
+fi
 run show "${a:0:6}"
 check "show takes the beginning of an id" status_is 0
 check "show has versions, metrics, artifacts, configuration" says "libraries"
