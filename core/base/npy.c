@@ -88,13 +88,14 @@ static bool header_find(const uint8_t *bytes, size_t size, size_t *begin, size_t
     return *length < HEADER_MAX;
 }
 
-/* Sets everything but array->data; `offset` is where the data begins. Whether it is aligned is the caller's
- * concern. */
-static bool array_parse(const uint8_t *bytes, size_t size, NpyArray *array, size_t *offset, Error *error) {
+/* Sets everything but array->data, from the front of a file of `size` bytes, of which `known` are here;
+ * `offset` is where the data begins. Whether it is aligned is the caller's concern. */
+static bool array_parse(const uint8_t *bytes, size_t known, size_t size, NpyArray *array, size_t *offset,
+                        Error *error) {
     size_t begin, length;
     *array = (NpyArray){0};
-    if (!header_find(bytes, size, &begin, &length)) return error_set(error, "this is not a .npy file");
-    if (length > size - begin) return error_set(error, "the .npy file ends within its header");
+    if (!header_find(bytes, known, &begin, &length)) return error_set(error, "this is not a .npy file");
+    if (length > known - begin) return error_set(error, "the .npy file ends within its header");
     Text header = {0};
     text_append_bytes(&header, bytes + begin, length);
     const bool parsed = header_parse(text_view(&header), array, error);
@@ -107,9 +108,19 @@ static bool array_parse(const uint8_t *bytes, size_t size, NpyArray *array, size
                      size - *offset);
 }
 
+size_t npy_front_size(const uint8_t first[NPY_FIRST]) {
+    size_t begin, length;
+    return header_find(first, NPY_FIRST, &begin, &length) ? begin + length : 0;
+}
+
+bool npy_front_parse(const void *front, size_t front_size, size_t size, NpyArray *array, Error *error) {
+    size_t offset;
+    return array_parse(front, front_size, size, array, &offset, error);
+}
+
 bool npy_parse(const void *bytes, size_t size, NpyArray *array, Error *error) {
     size_t offset;
-    if (!array_parse(bytes, size, array, &offset, error)) return false;
+    if (!array_parse(bytes, size, size, array, &offset, error)) return false;
     const uint8_t *data = (const uint8_t *)bytes + offset;
     if ((uintptr_t)data % types[array->type].size != 0)
         return error_set(error, "the .npy file's array is not aligned; save it again with numpy.save");
@@ -119,7 +130,7 @@ bool npy_parse(const void *bytes, size_t size, NpyArray *array, Error *error) {
 
 bool npy_adopt(void *bytes, size_t size, NpyArray *array, Error *error) {
     size_t offset;
-    if (!array_parse(bytes, size, array, &offset, error)) {
+    if (!array_parse(bytes, size, size, array, &offset, error)) {
         free(bytes);
         return false;
     }

@@ -23,6 +23,14 @@ int64_t npy_count(const NpyArray *array); /* number of elements */
 bool npy_parse(const void *bytes, size_t size, NpyArray *array, Error *error);
 bool npy_read(const char *path, NpyArray *array, Error *error);
 bool npy_write(const char *path, const NpyArray *array, Error *error);
+
+/* For arrays that are read piece by piece. The front is all before the data: its size, from the file's first
+ * bytes (0: this is no .npy file), and the array that it describes, whose data is left NULL. `size` is that
+ * of the whole file. */
+enum { NPY_FIRST = 12 };
+size_t npy_front_size(const uint8_t first[NPY_FIRST]);
+bool npy_front_parse(const void *front, size_t front_size, size_t size, NpyArray *array, Error *error);
+
 void npy_free(NpyArray *array);
 
 typedef struct NpzMember {
