@@ -125,6 +125,25 @@ def arrays():
     seed("npz", "damaged-member", zipped([("a.npy", npy(np.zeros(3))[:100])]))
 
 
+def imagenet():
+    whole = {"data": rng.integers(0, 250, (3, 12), np.uint8), "labels": np.array([1, 1000, 7]), "mean": np.zeros(12)}
+    files = {}
+    for name, change, save in [("stored", {}, np.savez), ("deflated", {}, np.savez_compressed),
+                               ("label-zero", {"labels": np.array([1, 0, 7])}, np.savez),
+                               ("labels-short", {"labels": np.array([1])}, np.savez),
+                               ("not-square", {"data": np.zeros((3, 15), np.uint8)}, np.savez),
+                               ("floats", {"data": np.zeros((3, 12))}, np.savez)]:
+        out = io.BytesIO()
+        save(out, **{**whole, **change})
+        seed("imagenet", name, files.setdefault(name, out.getvalue()))
+    inner = [("train_data_batch_10.npz", files["deflated"]), ("train_data_batch_9.npz", files["stored"])]
+    seed("imagenet", "zip-of-two", zipped(inner))
+    seed("imagenet", "zip-of-two-deflated", zipped(inner, zipfile.ZIP_DEFLATED))
+    seed("imagenet", "pickles", zipped([("train_data_batch_1", b"\x80\x03")]))
+    claim = npy_text("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 12288), }")
+    seed("imagenet", "claims-petabytes", zipped([("data.npy", claim), ("labels.npy", npy(np.array([1])))]))
+
+
 def safetensors(tensors, metadata=None, data=None):
     header, place = ({"__metadata__": metadata} if metadata else {}), 0
     for name, array in tensors.items():
@@ -223,6 +242,6 @@ def texts():
 
 
 if __name__ == "__main__":
-    images(), zips(), arrays(), weights(), cifar(), texts()
+    images(), zips(), arrays(), weights(), cifar(), texts(), imagenet()
     files = [path for path in SEEDS.rglob("*") if path.is_file()]
     print(f"{len(files)} seeds, {sum(path.stat().st_size for path in files)} bytes")

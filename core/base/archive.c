@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zip.h>
 
 enum { DEFLATE_RATIO = 1032 }; /* the most that deflate makes of one byte: 258 bytes of two bits */
@@ -51,6 +52,12 @@ void archive_close(Archive *archive) {
 const char *archive_name(const Archive *archive, int index) {
     const char *name = zip_get_name(archive->zip, (zip_uint64_t)index, ZIP_FL_ENC_RAW);
     return name ? name : "";
+}
+
+int archive_find(const Archive *archive, const char *name) {
+    for (int i = 0; i < archive->count; i++)
+        if (strcmp(archive_name(archive, i), name) == 0) return i;
+    return -1;
 }
 
 /* Why the member is not read, or NULL. */

@@ -23,6 +23,9 @@ void archive_close(Archive *);
 /* The member's name, '/' between parts; valid while the archive is open. */
 const char *archive_name(const Archive *, int index);
 
+/* The first member of that name, -1 when there is none. */
+int archive_find(const Archive *, const char *name);
+
 /* The member's bytes after unpacking, -1 and an error when it is of a kind that is not read (encrypted, an
  * unusual compression) or claims more than it can hold. */
 int64_t archive_size(const Archive *, int index, Error *);

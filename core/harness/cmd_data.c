@@ -39,5 +39,5 @@ static int data_run(int argc, char **argv) {
 
 const Command command_data = {
     "data", "data ls [NAME] | data import NAME PATH",
-    "list data sets, or how many images of each class one has; import a zip of images or CIFAR-10's archive",
+    "list data sets, or how many images of each class one has; import images, CIFAR-10 or ImageNet's npz",
     data_run};

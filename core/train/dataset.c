@@ -10,6 +10,7 @@
 #include "base/text.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -97,7 +98,8 @@ static bool set_missing(const char *name, const char *folder, Error *error) {
     error_set(
         error,
         "there is no data set '%s' in %s/ (there are: %sshapes, which is built in); import it with\n"
-        "    ./run data import %s PATH    a zip or folder of PNG/JPEG files, or CIFAR-10's binary archive",
+        "    ./run data import %s PATH    a zip or folder of PNG/JPEG files, CIFAR-10's binary archive, "
+        "ImageNet's npz",
         name, folder, text_view(&known), name);
     text_free(&known);
     return false;
@@ -114,11 +116,21 @@ static bool is_younger(const char *folder, const char *name) {
     return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
 }
 
+/* From now on the description is the youngest again: hashing ImageNet takes a minute, once. A folder that
+ * cannot be written to is hashed at every start. */
+static void description_touch(const char *folder) {
+    char path[1024];
+    utimensat(AT_FDCWD, path_join(path, folder, "dataset.yaml"), NULL, 0);
+}
+
 /* A set that was only copied has other times too, so younger files are a reason to look, not to refuse. */
 static bool content_check(const char *folder, const Dataset *set, Error *error) {
     if (!is_younger(folder, "images.npy") && !is_younger(folder, "labels.npy")) return true;
+    log_info("data set %s: younger than its description, perhaps a copy; comparing its hash", set->name);
     const Hash hash = dataset_hash(set);
-    return strcmp(hash.hex, set->hash.hex) == 0 ||
+    const bool same = strcmp(hash.hex, set->hash.hex) == 0;
+    if (same) description_touch(folder);
+    return same ||
            error_set(error,
                      "%s: images or labels have changed since they were imported (hash %.8s, dataset.yaml "
                      "says %.8s): remove "
@@ -190,62 +202,36 @@ void dataset_close(Dataset *set) {
     *set = (Dataset){0};
 }
 
-/* Images of each class; malloc'ed. */
-static int *classes_count(const Dataset *set) {
-    int *counts = calloc((size_t)set->classes + 1, sizeof *counts);
-    CHECK(counts, "out of memory for %d classes", set->classes);
-    for (int i = 0; i < set->count; i++) counts[set->labels[i]]++;
-    return counts;
-}
-
-static void classes_span(const Dataset *set, const int *counts, int *fewest, int *most) {
-    *fewest = set->count, *most = 0;
-    for (int k = 0; k < set->classes; k++) {
-        *fewest = counts[k] < *fewest ? counts[k] : *fewest;
-        *most = counts[k] > *most ? counts[k] : *most;
-    }
-}
-
-void dataset_describe(const Dataset *set, Text *out) {
-    int fewest, most;
-    if (!set->labels) {
-        text_append(out, "%s: %d images without labels\n", set->name, set->count);
-        return;
-    }
-    int *counts = classes_count(set);
-    classes_span(set, counts, &fewest, &most);
-    text_append(out, "%s: %d images of %d classes, ", set->name, set->count, set->classes);
-    text_append(out, fewest == most ? "%d each\n" : "%d to %d each\n", fewest, most);
-    for (int k = 0; k < set->classes; k++)
-        text_append(out, "%6d  %-24s %9d  %5.2f %%\n", k, k < CLASS_NAMES_MAX ? set->class_names[k] : "",
-                    counts[k], 100.0 * counts[k] / set->count);
-    free(counts);
-}
-
 static void list_line(const char *name, const char *folder) {
     char place[1024], path[1024];
     DatasetInfo info;
+    Dataset set;
     Error error;
+    DataConfig config = {0};
     path_join(path, path_join(place, folder, name), "dataset.yaml");
     if (!file_exists(path)) return;
-    if (!dataset_info_read(path, &info, &error)) {
+    snprintf(config.name, sizeof config.name, "%s", name);
+    if (!dataset_info_read(path, &info, &error) || !dataset_open(&config, folder, &set, &error)) {
         log_warn("%s", error.text);
         return;
     }
-    char size[32], classes[16];
+    char size[32], classes[16], each[32];
     snprintf(size, sizeof size, "%d x %d", info.width, info.height);
     snprintf(classes, sizeof classes, info.classes ? "%d" : "none", info.classes);
-    printf("%-16s %9d  %-11s %7s  %.8s  %s\n", name, info.count, size, classes, info.hash.hex, info.source);
+    printf("%-16s %9d  %-11s %7s  %-11s  %.8s  %s\n", name, info.count, size, classes,
+           dataset_each_class(&set, each), info.hash.hex, info.source);
+    dataset_close(&set);
 }
 
 bool dataset_list(const char *folder, Error *error) {
     (void)error; /* a folder that is not there holds no sets; a set that cannot be read is warned about */
     struct dirent **entries;
     const int count = names_scan(folder, &entries);
-    printf("%-16s %9s  %-11s %7s  %-8s  %s\n", "name", "images", "size", "classes", "hash", "source");
+    printf("%-16s %9s  %-11s %7s  %-11s  %-8s  %s\n", "name", "images", "size", "classes", "each class",
+           "hash", "source");
     for (int i = 0; i < count; i++) list_line(entries[i]->d_name, folder);
     names_free(entries, count);
-    printf("%-16s %9s  %-11s %7d  %-8s  %s\n", "shapes", "any", "any", 10, "",
+    printf("%-16s %9s  %-11s %7d  %-11s  %-8s  %s\n", "shapes", "any", "any", 10, "", "",
            "built in, drawn from data.seed");
     return true;
 }

@@ -32,14 +32,21 @@ bool dataset_open(const DataConfig *, const char *folder, Dataset *, Error *);
 void dataset_close(Dataset *);
 
 /* Writes data/<name>/ from: a zip or folder of PNG/JPEG files (labels from EDM's dataset.json when present),
- * or the CIFAR-10 binary archive (cifar-10-binary.tar.gz or its unpacked .bin files). The kind is found out
- * from the file. */
+ * the CIFAR-10 binary archive (cifar-10-binary.tar.gz or its unpacked .bin files), or the downsampled
+ * ImageNet's npz files (one, a folder of them, or their zips). The kind is found out from the file. */
 bool dataset_import(const char *name, const char *path, const char *folder, Error *);
 
 /* One line per stored set and the built-in ones. */
 bool dataset_list(const char *folder, Error *);
 
-/* How many images of each class there are, as lines to be read. */
+/* "cifar10: 50000 images of 10 classes, 5000 each", and "5000" or "732 to 1300" ("" without labels). */
+void dataset_summary(const Dataset *, Text *out);
+const char *dataset_each_class(const Dataset *, char out[32]);
+
+/* How many classes have no images, and, if any, a sentence that names them. */
+int dataset_empty_classes(const Dataset *, Text *out);
+
+/* The summary, and how many images of each class there are, as lines to be read. */
 void dataset_describe(const Dataset *, Text *out);
 
 #endif

@@ -45,5 +45,6 @@ void writer_cancel(DatasetWriter *writer);
 /* The importers; `info` has name and source, they find out the rest. */
 bool import_images(DatasetInfo *info, const char *path, const char *folder, Error *error);
 bool import_cifar(DatasetInfo *info, const char *path, const char *folder, Error *error);
+bool import_npz(DatasetInfo *info, const char *path, const char *folder, Error *error);
 
 #endif

@@ -1,6 +1,7 @@
-/* Imports a zip or folder of PNG and JPEG files (EDM's layout): pictures sorted by name, class labels from
- * the file dataset.json at the top, {"labels": [["00/00000.png", 6], ...]}. All pictures must have one size:
- * scaling and cropping are decisions about an experiment's data that an importer should not make in passing.
+/* Imports a zip or folder of PNG and JPEG files: pictures sorted by name, with the labels that
+ * import_labels.c finds. All pictures must have one size: how they are cropped and scaled decides about the
+ * scores (a FID between two resampling filters is larger than that between two good models), so an importer
+ * should not do it in passing, and EDM's dataset_tool.py does it as the literature's numbers have it.
  */
 #include "train/dataset_internal.h"
 #include "train/import_source.h"
@@ -8,69 +9,8 @@
 #include "base/image.h"
 #include "base/log.h"
 
-#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- labels ---- */
-
-typedef struct NamedLabel {
-    const char *name;
-    int label;
-} NamedLabel;
-
-static int label_compare(const void *a, const void *b) {
-    return strcmp(((const NamedLabel *)a)->name, ((const NamedLabel *)b)->name);
-}
-
-enum { LABEL_MAX = 1 << 20 };
-
-static bool pair_read(const cJSON *pair, NamedLabel *label, Error *error) {
-    const cJSON *name = pair ? pair->child : NULL, *value = name ? name->next : NULL;
-    if (!cJSON_IsArray(pair) || !cJSON_IsString(name))
-        return error_set(error, "dataset.json: an entry of \"labels\" is not [\"file name\", class number]");
-    const bool whole = cJSON_IsNumber(value) && value->valuedouble == (double)value->valueint;
-    if (!whole || value->valueint < 0 || value->valueint >= LABEL_MAX)
-        return error_set(error, "dataset.json: the label of '%s' is not a class number", name->valuestring);
-    *label = (NamedLabel){name->valuestring, value->valueint};
-    return true;
-}
-
-/* Turns the file's list into one label per picture of the source. */
-static bool labels_match(const cJSON *list, const Source *source, int32_t *labels, int *classes,
-                         Error *error) {
-    int count = 0;
-    NamedLabel *known = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *known);
-    CHECK(known, "out of memory for the labels");
-    bool good = true;
-    for (const cJSON *pair = list->child; pair && good; pair = pair->next)
-        good = pair_read(pair, &known[count++], error);
-    if (good) qsort(known, (size_t)count, sizeof *known, label_compare);
-    for (int i = 0; i < source->count && good; i++) {
-        const NamedLabel wanted = {source->pictures[i].name, 0};
-        const NamedLabel *found = bsearch(&wanted, known, (size_t)count, sizeof *known, label_compare);
-        if (!found) good = error_set(error, "dataset.json: has no label for '%s'", wanted.name);
-        if (!found) break;
-        labels[i] = found->label;
-        if (*classes <= found->label) *classes = found->label + 1;
-    }
-    free(known);
-    return good;
-}
-
-static bool labels_parse(SourceReader *reader, int32_t *labels, int *classes, Error *error) {
-    const Source *source = reader->source;
-    if (!reader_read(reader, &source->labels, error)) return false;
-    cJSON *json = cJSON_ParseWithLength((const char *)reader->bytes, reader->size);
-    if (!json) return error_set(error, "%s: dataset.json is not JSON", source->path);
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "labels");
-    bool good = true; /* "labels": null says that there are none */
-    if (list && !cJSON_IsNull(list))
-        good = cJSON_IsArray(list) ? labels_match(list, source, labels, classes, error)
-                                   : error_set(error, "dataset.json: \"labels\" is not a list");
-    cJSON_Delete(json);
-    return good || error_wrap(error, "%s", source->path);
-}
 
 /* ---- pictures ---- */
 
@@ -95,10 +35,13 @@ static bool picture_import(Job *job, SourceReader *reader, int i, Error *error) 
     if (fits)
         memcpy(job->writer->images + (size_t)i * size, image.pixels, size);
     else
-        error_set(error,
-                  "%s: '%s' is %d x %d, but the first picture ('%s') is %d x %d; all must have one size",
-                  job->source->path, name, image.width, image.height, job->source->pictures[0].name,
-                  info->width, info->height);
+        error_set(
+            error,
+            "%s: '%s' is %d x %d, but the first picture ('%s') is %d x %d; all must have one size: crop and "
+            "scale them first, for instance with EDM's dataset_tool.py --transform=center-crop "
+            "--resolution=64x64",
+            job->source->path, name, image.width, image.height, job->source->pictures[0].name, info->width,
+            info->height);
     image_free(&image);
     return fits;
 }
@@ -159,7 +102,7 @@ static bool info_find(DatasetInfo *info, const Source *source, int32_t *labels, 
         info->count = source->count;
         info->width = image.width, info->height = image.height;
         image_free(&image);
-        if (source->labelled) good = labels_parse(&reader, labels, &info->classes, error);
+        good = labels_find(&reader, labels, info, error);
     }
     reader_close(&reader);
     return good;

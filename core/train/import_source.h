@@ -3,6 +3,7 @@
 #define ICT_TRAIN_IMPORT_SOURCE_H
 
 #include "base/archive.h"
+#include "train/dataset_internal.h"
 
 typedef struct SourceFile {
     char *name; /* relative to the zip or folder, '/' between parts */
@@ -33,5 +34,10 @@ bool reader_open(SourceReader *reader, const Source *source, Error *error);
 bool reader_read(SourceReader *reader, const SourceFile *file,
                  Error *error); /* sets reader->bytes and ->size */
 void reader_close(SourceReader *reader);
+
+/* Fills in one label per picture, info->classes (0: there are no labels), and class names where they are
+ * known.
+ */
+bool labels_find(SourceReader *reader, int32_t *labels, DatasetInfo *info, Error *error);
 
 #endif

@@ -18,6 +18,7 @@
 #include "train/dataset.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zip.h>
 
@@ -122,13 +123,73 @@ static void zip_is_imported_sorted_with_its_labels(void **state) {
 
 static void zip_without_labels_is_imported(void **state) {
     (void)state;
-    assert_true(dataset_import("none", zip_make(5, NULL), data(), &error));
     assert_true(dataset_import("null", zip_make(5, "{\"labels\": null}"), data(), &error));
-    Dataset none = set_open("none", 0, 0), null = set_open("null", 0, 0);
-    assert_five_pictures(&none);
-    assert_true(none.classes == 0 && !none.labels && !null.labels);
-    assert_string_equal(none.hash.hex, null.hash.hex);
-    dataset_close(&none), dataset_close(&null);
+    Dataset null = set_open("null", 0, 0);
+    assert_five_pictures(&null);
+    assert_true(null.classes == 0 && !null.labels);
+    dataset_close(&null);
+}
+
+static void folders_are_classes_where_nothing_says_otherwise(void **state) {
+    (void)state;
+    assert_true(dataset_import("set", zip_make(5, NULL), data(), &error));
+    Dataset set = set_open("set", 0, 0);
+    assert_five_pictures(&set);
+    assert_int_equal(set.classes, 2);
+    for (int i = 0; i < 5; i++) assert_int_equal(set.labels[i], sorted[i] % 2);
+    assert_string_equal(set.class_names[1], "1");
+    dataset_close(&set);
+}
+
+/* In the order of the folders' names, which is not that of the pictures' whole names: '-' comes before '/'.
+ */
+static void classes_have_the_order_of_folders(void **state) {
+    (void)state;
+    static const char *const names[3] = {"in/cat-big/a.png", "in/cat/b.png", "in/ant, red/c.png"};
+    for (int i = 0; i < 3; i++) {
+        char folder[1024];
+        assert_true(folder_make(path_folder(folder, scratch(names[i])), &error));
+        picture_write(scratch(names[i]), i, 6, 4);
+    }
+    assert_true(dataset_import("set", scratch("in"), data(), &error));
+    Dataset set = set_open("set", 0, 0);
+    static const int32_t expected[3] = {0, 2, 1};
+    static const char *const classes[3] = {"ant_ red", "cat", "cat-big"};
+    assert_memory_equal(set.labels, expected, sizeof expected);
+    for (int k = 0; k < 3; k++) assert_string_equal(set.class_names[k], classes[k]);
+    dataset_close(&set);
+}
+
+/* EDM's pages of a thousand pictures, and pictures at the top. */
+static void other_folders_are_no_classes(void **state) {
+    (void)state;
+    static const char *const names[2][2] = {{"pages/00000/a.png", "pages/00001/b.png"},
+                                            {"mixed/a.png", "mixed/x/b.png"}};
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 2; i++) {
+            char folder[1024];
+            assert_true(folder_make(path_folder(folder, scratch(names[k][i])), &error));
+            picture_write(scratch(names[k][i]), i, 6, 4);
+        }
+        assert_true(dataset_import(k ? "mixed" : "pages", scratch(k ? "mixed" : "pages"), data(), &error));
+        Dataset set = set_open(k ? "mixed" : "pages", 0, 0);
+        assert_true(set.count == 2 && set.classes == 0 && !set.labels);
+        dataset_close(&set);
+    }
+}
+
+static void empty_classes_are_named(void **state) {
+    (void)state;
+    Text text = {0};
+    char each[32];
+    assert_true(dataset_import("set", zip_make(2, "{\"labels\": [[\"0/000.png\", 1], [\"1/001.png\", 3]]}"),
+                               data(), &error));
+    Dataset set = set_open("set", 0, 0);
+    assert_int_equal(dataset_empty_classes(&set, &text), 2);
+    assert_string_equal(text_view(&text), "2 of 4 classes have no images: 0, 2");
+    assert_string_equal(dataset_each_class(&set, each), "0 to 1");
+    text_free(&text);
+    dataset_close(&set);
 }
 
 static void folder_is_imported_as_the_same_set(void **state) {
@@ -262,6 +323,12 @@ static void changed_pixels_are_noticed(void **state) {
     assert_true(file_write_atomic(path, bytes, size, &error));
     Dataset set = set_open("set", 0, 0);
     dataset_close(&set);
+    /* The copy was compared once: its description is now the younger one. */
+    struct stat images, description;
+    assert_true(stat(path, &images) == 0 && stat(scratch("data/set/dataset.yaml"), &description) == 0);
+    assert_true(
+        description.st_mtime > images.st_mtime ||
+        (description.st_mtime == images.st_mtime && description.st_mtim.tv_nsec >= images.st_mtim.tv_nsec));
     bytes[size - 1] ^= 1;
     assert_true(file_write_atomic(path, bytes, size, &error));
     free(bytes);
@@ -342,6 +409,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(zip_is_imported_sorted_with_its_labels),
         IN_SCRATCH(zip_without_labels_is_imported),
+        IN_SCRATCH(folders_are_classes_where_nothing_says_otherwise),
+        IN_SCRATCH(classes_have_the_order_of_folders),
+        IN_SCRATCH(other_folders_are_no_classes),
+        IN_SCRATCH(empty_classes_are_named),
         IN_SCRATCH(folder_is_imported_as_the_same_set),
         IN_SCRATCH(odd_picture_is_named),
         IN_SCRATCH(bad_labels_are_named),
