@@ -1,7 +1,8 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # Classes from the data set to the picture, and sampling in any number of steps: a class-conditional run on built-in shapes,
 # its evaluations, and pictures of chosen classes with chosen noise levels.
-. "$(dirname "$0")/helpers.bash"
+source "$(dirname "$0")/helpers.bash"
 
 SMALL=(experiments/quickstart.yaml --scale smoke --threads 1 evaluation.samples=512 evaluation.grid=0
     train.steps=40 train.lr=0.01 evaluation.at=[1] data.count=1024)

@@ -1,7 +1,8 @@
 #!/bin/bash
+# shellcheck disable=SC1091,SC2034
 # Weights of EDM, ECT and OpenAI to our files and back (scripts/check_convert.py), a run's checkpoint among them. Only where a
 # Python with PyTorch is: nothing else here needs one.
-. "$(dirname "$0")/helpers.bash"
+source "$(dirname "$0")/helpers.bash"
 
 python=${PYTHON:-/usr/bin/python3}
 if ! "$python" -c "import torch, numpy" 2>/dev/null; then
