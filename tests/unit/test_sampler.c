@@ -169,6 +169,22 @@ static void labels_reach_the_network(void **state) {
     bench_free(b);
 }
 
+/* Label -1: what any class gives when the network is deaf to classes. */
+static void no_class_is_a_row_of_zeros(void **state) {
+    (void)state;
+    ModelConfig model = toy_model();
+    model.classes = 2;
+    Bench *b = bench_make(model, 2);
+    static float none[TOY_PIXELS], deaf[TOY_PIXELS];
+    const int32_t no_class[1] = {-1}, one[1] = {1};
+    draw(b, 1, 4, 1, no_class, none);
+    const Param *weight = param_find(&b->params, "map_label.weight");
+    memset(b->weights + weight->offset, 0, (size_t)weight->count * sizeof(float));
+    draw(b, 1, 4, 1, one, deaf);
+    assert_memory_equal(none, deaf, sizeof none);
+    bench_free(b);
+}
+
 static void bytes_are_rounded_and_clipped(void **state) {
     (void)state;
     const float x[8] = {-1, 0, 1, -7, 7, NAN, 0.999f, -0.9961f};
@@ -195,6 +211,7 @@ int main(void) {
         cmocka_unit_test(at_sigma_min_f_is_the_identity),
         cmocka_unit_test(f_is_made_of_the_bare_network),
         cmocka_unit_test(labels_reach_the_network),
+        cmocka_unit_test(no_class_is_a_row_of_zeros),
         cmocka_unit_test(bytes_are_rounded_and_clipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
