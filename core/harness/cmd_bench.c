@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
+#include "harness/bench_rates.h"
 #include "harness/cli.h"
 #include "harness/machine.h"
 #include "train/network.h"
@@ -18,13 +19,16 @@ typedef struct Bench {
     const char *device_spec;
     int threads;
     double seconds; /* to measure */
-    bool ops, dump;
+    bool ops, dump, sample;
     Paths paths;
     Config config;
     Dataset data;
     Device *device;
     int ticks; /* seen; the first one warms up and does not count */
     double measured, images;
+    int polls;
+    double began, opened, first_step; /* of the command; seconds after it */
+    double sample_rate;
 } Bench;
 
 /* ---- whole steps ---- */
@@ -37,15 +41,31 @@ static bool on_tick(void *context, const Tick *tick, Error *error) {
     return true;
 }
 
+/* On a card the first step is a window of its own, so the second poll comes after it. */
 static bool on_stop(void *context) {
-    const Bench *bench = context;
+    Bench *bench = context;
+    if (++bench->polls == 2) bench->first_step = clock_monotonic() - bench->began;
     return bench->ticks > LEAST_TICKS && bench->measured >= bench->seconds;
 }
 
-/* Student and teacher forward, and one backward pass. */
+/* Of an image: student and teacher forward, and a backward pass of two products for each forward one. */
 static double step_flops(const Trainer *trainer) {
-    const GraphCost cost = trainer_cost(trainer);
-    return (2 * cost.forward_flops + cost.backward_flops) / trainer_micro_batch(trainer);
+    return 4 * trainer_cost(trainer).forward_flops / trainer_micro_batch(trainer);
+}
+
+/* What only a card is asked for: its memory, and what share of its products' rate the steps reach. */
+static void card_print(const Bench *bench, const Trainer *trainer, double rate) {
+    Device *device = bench->device;
+    size_t available = 0, total = 0;
+    char used[32], all[32], product[32];
+    if (!device->memory) return;
+    device->memory(device, &available, &total);
+    const double matrix = bench_matrix_rate(device, bench->config.precision, 2);
+    printf("memory of the card: %s of %s in use; the data set is %s\n",
+           format_bytes(used, (double)(total - available)), format_bytes(all, (double)total),
+           trainer_holds_data(trainer) ? "held by the card" : "gathered by the host");
+    printf("a product of %d^3: %s FLOP/s; a step reaches %.1f%% of that\n", MATRIX_SIDE,
+           format_count(product, matrix), 100 * rate * step_flops(trainer) / matrix);
 }
 
 static void rate_print(const Bench *bench, const Trainer *trainer) {
@@ -60,8 +80,20 @@ static void rate_print(const Bench *bench, const Trainer *trainer) {
            format_bytes(planned, (double)cost.arena_bytes), format_bytes(naive, (double)cost.naive_bytes));
     printf("a step takes %.4g ms, %s FLOP/s\n", 1e3 * bench->config.train.batch / rate,
            format_count(flops, rate * step_flops(trainer)));
+    printf("device and network were ready after %.1f s, the first step was done after %.1f s\n",
+           bench->opened, bench->first_step);
+    card_print(bench, trainer, rate);
     printf("peak memory of the process: %.1f MiB\n", machine_peak_memory() / (1 << 20));
     printf("training: %.1f images/s\n", rate);
+    if (bench->sample) printf("sampling in one step: %.1f images/s\n", bench->sample_rate);
+}
+
+static bool sample_measure(Bench *bench, Trainer *trainer, Error *error) {
+    const Dataset *data = &bench->data;
+    bench->sample_rate =
+        bench_sample_rate(trainer, bench->config.model.classes, data->height * data->width * data->channels,
+                          bench->seconds, error);
+    return bench->sample_rate > 0;
 }
 
 /* Checkpoints, which the trainer writes when it stops, go to a folder that is removed. */
@@ -83,11 +115,13 @@ static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
     const TrainHooks hooks = {.context = bench, .on_tick = on_tick, .should_stop = on_stop};
     Trainer *trainer = trainer_open(&setup, error);
     bool done = false;
+    bench->opened = clock_monotonic() - bench->began;
     if (trainer) {
         const TrainEnd end = trainer_run(trainer, &hooks, error);
         done =
             (end == TRAIN_STOPPED || end == TRAIN_DONE) &&
             (bench->measured > 0 || error_set(error, "the run is too short to be measured: train.steps=100"));
+        done = done && (!bench->sample || sample_measure(bench, trainer, error));
         if (done) rate_print(bench, trainer);
         *micro_batch = trainer_micro_batch(trainer);
         trainer_close(trainer);
@@ -120,6 +154,17 @@ static float *input_make(Device *device, size_t count) {
     return memory;
 }
 
+/* The same in the network's type. */
+static void *input_cast(Device *device, const Network *network, float *input, void **narrow) {
+    if (network->dtype == DTYPE_F32) return input;
+    const Tensor wide = {input, DTYPE_F32, network->n, network->h, network->w, network->c};
+    Tensor y = wide;
+    y.dtype = network->dtype;
+    y.data = *narrow = device->allocate(device, tensor_bytes(&y));
+    device->ops->add_scale(device, &(AddScale){.a = wide, .a_scale = 1, .y = y});
+    return y.data;
+}
+
 static float *levels_make(const Bench *bench, int n) {
     Level host[1024];
     CHECK(n <= 1024, "micro-batch %d", n);
@@ -147,6 +192,7 @@ static void ops_profile(const Bench *bench, int n) {
     const Dataset *data = &bench->data;
     Network network = network_create(&bench->config.model, &params, device, n, data->height, data->channels,
                                      true, network_precision(device, bench->config.precision));
+    void *narrow[2] = {NULL, NULL}; /* weights and input in 16 bits */
     float *weights = weights_make(bench, &params),
           *gradients = device_floats(device, NULL, (size_t)params.total);
     float *input =
@@ -154,12 +200,13 @@ static void ops_profile(const Bench *bench, int n) {
     float *level = levels_make(bench, n), *row = device_floats(device, NULL, sizeof(StepRow) / sizeof(float));
     float *extra =
         device_floats(device, NULL, (size_t)n * (size_t)(network.classes + network.augment_dim + 1));
-    graph_bind(network.graph, network.input, input);
+    const void *cast = network_cast(&network, device, &params, weights, &narrow[0]);
+    graph_bind(network.graph, network.input, input_cast(device, &network, input, &narrow[1]));
     graph_bind(network.graph, network.level, level);
     if (network.label != NO_VALUE) graph_bind(network.graph, network.label, extra);
     if (network.augment != NO_VALUE) graph_bind(network.graph, network.augment, extra);
     const GraphRun run = {
-        .master = weights, .cast = weights, .draw = {.row = (const StepRow *)row}, .dropout = true};
+        .master = weights, .cast = cast, .draw = {.row = (const StepRow *)row}, .dropout = true};
     if (bench->dump) graph_dump(network.graph, stdout);
     if (bench->ops) {
         printf("\none forward and one backward pass of %d images:\n", n);
@@ -167,6 +214,8 @@ static void ops_profile(const Bench *bench, int n) {
     }
     for (float **memory = (float *[]){weights, gradients, input, level, row, extra, NULL}; *memory; memory++)
         device->release(device, *memory);
+    for (int i = 0; i < 2; i++)
+        if (narrow[i]) device->release(device, narrow[i]);
     network_free(&network);
     param_free(&params);
 }
@@ -205,11 +254,12 @@ static bool bench_all(Bench *bench, Error *error) {
 }
 
 static int bench_run(int argc, char **argv) {
-    Bench bench = {.device_spec = "cpu", .seconds = 10};
+    Bench bench = {.device_spec = "cpu", .seconds = 10, .began = clock_monotonic()};
     Error error;
     int count;
     const Option list[] = {
         {"ops", 0, OPTION_FLAG, &bench.ops, NULL, "also time, bytes and FLOPs of every op"},
+        {"sample", 0, OPTION_FLAG, &bench.sample, NULL, "also the rate of one-step sampling"},
         {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
         {"seconds", 0, OPTION_DURATION, &bench.seconds, "10", "how long to measure"},
         {"device", 0, OPTION_TEXT, &bench.device_spec, "D", "cpu, cuda or cuda:1 (default cpu)"},
