@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "harness/cli.h"
+#include "harness/doctor_card.h"
 #include "harness/machine.h"
 #include "harness/process.h"
 #include "harness/provenance.h"
@@ -31,7 +32,19 @@ static void bad(bool needed, const char *what, const char *reason, const char *r
 
 /* ---- machine and libraries ---- */
 
-static void device_check(void) {
+/* The card's libraries and memory, and what fits into it. */
+static void card_check(Device *device, const Paths *paths) {
+    size_t available = 0, total = 0;
+    char versions[512], text[2][32];
+    device_versions(device, versions, sizeof versions);
+    device->memory(device, &available, &total);
+    good("device", "cuda: %s, %s of %s free", device->name, format_bytes(text[0], (double)available),
+         format_bytes(text[1], (double)total));
+    good("libraries", "%s", versions);
+    doctor_fits(paths, (double)available);
+}
+
+static void device_check(const Paths *paths) {
     Device *device;
     Error error;
     char versions[512];
@@ -44,7 +57,7 @@ static void device_check(void) {
     good("libraries", "%s, SQLite %s", versions, store_library_version());
     device_close(device);
     if (device_open("cuda", 0, &device, &error)) {
-        good("device", "cuda: %s", device->name);
+        card_check(device, paths);
         device_close(device);
     } else
         bad(false, "cuda", error.text,
@@ -123,14 +136,17 @@ static void database_check(const Paths *paths) {
 
 static int doctor_run(int argc, char **argv) {
     Paths paths;
-    int count;
-    options_parse(&command_doctor, argc, argv, NULL, 0, &paths, &count);
+    int count, gigabytes = 0;
+    const Option list[] = {
+        {"card", 0, OPTION_COUNT, &gigabytes, "GB", "also what trains on a card with so much memory free"}};
+    options_parse(&command_doctor, argc, argv, list, sizeof list / sizeof *list, &paths, &count);
     if (count) {
         log_error("usage: ./run %s", command_doctor.usage);
         return EXIT_USAGE;
     }
     failures = 0;
-    device_check();
+    device_check(&paths);
+    if (gigabytes) doctor_fits(&paths, 1e9 * gigabytes);
     space_check(&paths);
     source_check(&paths);
     tool_check("git", "git is not installed: results will not say which version made them",

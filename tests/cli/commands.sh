@@ -69,6 +69,8 @@ run data ls
 check "data ls knows the built-in set" says "shapes"
 run doctor
 check "doctor finds nothing missing" status_is 0
+run doctor --card 80
+check "doctor says which batch fits on a card" says "1024 of 1024 images at a time in fp16"
 check "and looks at the database" says "sound"
 run help config
 check "help config lists the keys" says "train.batch"

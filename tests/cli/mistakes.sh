@@ -36,6 +36,15 @@ check "a wrong duration ends with 2" status_is 2
 run "${TINY[@]}" data.name=not-there
 check "a missing data set ends with 2" status_is 2
 check "and the message says how to import it" says "data import"
+run doctor
+if says "built without CUDA" >/dev/null; then
+    run "${TINY[@]}" --device cuda
+    check "a card that this build cannot use ends with 2" status_is 2
+    check "and the message says how to build for it" says "make CUDA=1"
+    run sample abc --device cuda:1x
+    check "a device that is none ends with 2" status_is 2
+    rm -rf "$FOLDER/runs"
+fi
 check "still nothing was started" test ! -e "$FOLDER/runs"
 
 echo "this is not a database, only text that is long enough to look at" >"$FOLDER/broken.db"

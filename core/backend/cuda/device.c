@@ -151,6 +151,19 @@ static void context_open(CudaContext *context, int index) {
     DNN_CHECK(cudnnSetStream(context->dnn, context->stream));
 }
 
+/* Kernels are compiled for compute capability 8.0 and later, the first with bf16. */
+enum { CAPABILITY_LEAST = 8, CUDNN_LEAST = 91400 };
+
+static bool libraries_check(int index, Error *error) {
+    const size_t version = cudnnGetVersion();
+    if (version >= CUDNN_LEAST) return true;
+    return error_set(
+        error,
+        "device 'cuda:%d': cuDNN %zu.%zu.%zu is loaded and 9.14 or later is needed; put a newer one first in "
+        "LD_LIBRARY_PATH",
+        index, version / 10000, version / 100 % 100, version % 100);
+}
+
 /* The card and its name, or why there is none. */
 static bool card_select(int index, char *name, size_t size, Error *error) {
     int count = 0;
@@ -167,7 +180,12 @@ static bool card_select(int index, char *name, size_t size, Error *error) {
     if (status != cudaSuccess)
         return error_set(error, "device 'cuda:%d': %s", index, cudaGetErrorString(status));
     snprintf(name, size, "%.*s", (int)size - 1, properties.name);
-    return true;
+    if (properties.major >= CAPABILITY_LEAST) return libraries_check(index, error);
+    return error_set(
+        error,
+        "device 'cuda:%d': %s has compute capability %d.%d, without bf16; 8.0 (A100, RTX 30) or later is "
+        "needed",
+        index, name, properties.major, properties.minor);
 }
 
 static int threads_default(void) {
