@@ -146,7 +146,7 @@ PROGRAMS := $(UNIT:%.c=$B/%) $(FUZZERS)
 FEATURES := $(if $(filter 1,$(ONEDNN)),✓ oneDNN,✗ oneDNN: portable convolutions, slower in narrow layers → install libdnnl-dev, do not set ONEDNN=0)
 FEATURES_CUDA := $(if $(filter 1,$(CUDA)),✓ CUDA ($(CUDA_HOME)),✗ CUDA: this build runs on the CPU → CUDA=1 on a machine with the CUDA toolkit)
 
-.PHONY: build lib programs test fuzz lint bench ablations tables figures clean help FORCE
+.PHONY: build lib programs test fuzz lint bench ablations tables figures report clean help FORCE
 
 build: $B/ict
 	@ln -sfn $(CONFIG)/ict build/ict
@@ -235,6 +235,9 @@ tables: build
 figures: build
 	./run figure all
 
+report: build
+	./run report
+
 clean:
 	rm -rf build
 
@@ -247,7 +250,7 @@ help:
 	@echo "make bench           rate of a training step, beside PyTorch where it is installed"
 	@echo "make ablation-NAME   runs, table and figure of one question; SCALE=smoke|desk|hour|paper, ARGS=\"seed=0\""
 	@echo "make ablations       all of them: $(ABLATIONS)"
-	@echo "make tables figures   answers from results/ict.db"
+	@echo "make tables figures report   answers from results/ict.db"
 	@echo "make clean           removes build/"
 	@echo
 	@echo "switches             CUDA=0|1  ONEDNN=0|1  SAN=1  DEBUG=1  STATIC=1 (portable folder)  ARCH=native"

@@ -94,6 +94,10 @@ const char *question_title(const Question *question, const char *const *paramete
     return out;
 }
 
+const char *question_parameter(const Question *question) {
+    return strstr(question->sql, ":run") ? "run" : strstr(question->sql, ":experiment") ? "experiment" : NULL;
+}
+
 void question_free(Question *question) {
     free(question->sql);
     question->sql = NULL;

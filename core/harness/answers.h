@@ -23,6 +23,8 @@ const char *question_title(const Question *, const char *const *parameters, int 
 /* Reads paper_figs/<name>.sql; a name that does not exist is answered with the nearest one and the list. */
 bool question_read(const Paths *, const char *name, Question *, Error *);
 void question_free(Question *);
+/* What it is about: "run", "experiment", or NULL. */
+const char *question_parameter(const Question *);
 /* Names of all figures (questions with a .gp beside them) or tables (without), sorted and malloc'ed one by
  * one. */
 enum { MAX_QUESTIONS = 128 };
@@ -30,7 +32,7 @@ int question_names(const Paths *, bool figures, char *names[MAX_QUESTIONS]);
 /* "name  title" of every question that has (figures) or has not (tables) a .gp beside it. */
 bool question_list(const Paths *, bool figures, Error *);
 
-typedef enum TableFormat { TABLE_MARKDOWN, TABLE_CSV, TABLE_LATEX } TableFormat;
+typedef enum TableFormat { TABLE_MARKDOWN, TABLE_CSV, TABLE_LATEX, TABLE_HTML } TableFormat;
 
 /* Appends the answer as a table; `parameters` are `pairs` names and values. */
 bool table_print(Store *, const Question *, TableFormat, const char *const *parameters, int pairs, Text *out,

@@ -21,19 +21,15 @@ static void subject_add(void *context, int columns, const char *const *names, co
 }
 
 static bool subjects_find(Store *store, const Question *question, Subjects *subjects, Error *error) {
-    *subjects = (Subjects){0};
-    if (strstr(question->sql, ":run")) {
-        subjects->parameter = "run";
-        return store_query(store, "SELECT id FROM run WHERE state = 'done' ORDER BY created", NULL, 0,
-                           subject_add, subjects, error);
-    }
-    if (strstr(question->sql, ":experiment")) {
-        subjects->parameter = "experiment";
-        return store_query(store,
-                           "SELECT DISTINCT x.name FROM experiment x JOIN plan p ON p.experiment_id = x.id "
-                           "JOIN run r ON r.id = p.run_id WHERE r.state = 'done' ORDER BY x.name",
-                           NULL, 0, subject_add, subjects, error);
-    }
+    *subjects = (Subjects){.parameter = question_parameter(question)};
+    if (subjects->parameter)
+        return store_query(
+            store,
+            !strcmp(subjects->parameter, "run")
+                ? "SELECT id FROM run WHERE state = 'done' ORDER BY created"
+                : "SELECT DISTINCT x.name FROM experiment x JOIN plan p ON p.experiment_id = x.id "
+                  "JOIN run r ON r.id = p.run_id WHERE r.state = 'done' ORDER BY x.name",
+            NULL, 0, subject_add, subjects, error);
     subjects->names[subjects->count++] = text_copy("");
     return true;
 }

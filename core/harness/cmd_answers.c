@@ -1,6 +1,7 @@
-/* `table` and `figure`: answers from the database. */
+/* `table`, `figure` and `report`: answers from the database. */
 #include "harness/answers.h"
 #include "harness/cli.h"
+#include "harness/report.h"
 #include "base/file.h"
 #include "base/log.h"
 #include <stdio.h>
@@ -45,13 +46,13 @@ static bool parameters_resolve(Parameters *p, Store *store, char id[16], Error *
 }
 
 static bool format_parse(const char *text, TableFormat *format, Error *error) {
-    static const char *const names[] = {"md", "csv", "tex"};
-    for (int i = 0; i < 3; i++)
+    static const char *const names[] = {"md", "csv", "tex", "html"};
+    for (int i = 0; i < 4; i++)
         if (!strcmp(text, names[i])) {
             *format = (TableFormat)i;
             return true;
         }
-    return error_set(error, "--format %s: formats are md, csv and tex", text);
+    return error_set(error, "--format %s: formats are md, csv, tex and html", text);
 }
 
 static bool table_answer(const Paths *paths, Store *store, const char *name, TableFormat format,
@@ -88,8 +89,8 @@ static int answer_all(const Paths *paths, bool figures) {
 
 static int table_run(int argc, char **argv) {
     const char *format_name = "md";
-    const Option options[] = {
-        {"format", 'f', OPTION_TEXT, &format_name, "md|csv|tex", "Markdown (default), CSV or LaTeX"}};
+    const Option options[] = {{"format", 'f', OPTION_TEXT, &format_name, "md|csv|tex|html",
+                               "Markdown (default), CSV, LaTeX or HTML"}};
     Paths paths;
     int left;
     char **words = options_parse(&command_table, argc, argv, options, 1, &paths, &left);
@@ -144,3 +145,29 @@ const Command command_table = {"table", "table [NAME [RUN] [name=value...] | all
                                "a table from the database; without a name, the list", table_run};
 const Command command_figure = {"figure", "figure [NAME [RUN] [name=value...] | all]",
                                 "a figure drawn by gnuplot; without a name, the list", figure_run};
+
+static int report_command(int argc, char **argv) {
+    const char *out = NULL;
+    char path[1024];
+    const Option options[] = {
+        {"out", 'o', OPTION_TEXT, &out, "FILE", "where to write it (default: results/report.html)"}};
+    Paths paths;
+    int left;
+    Error error;
+    options_parse(&command_report, argc, argv, options, 1, &paths, &left);
+    if (left) {
+        log_error("usage: ./run %s", command_report.usage);
+        return EXIT_USAGE;
+    }
+    Store *store = answers_store(&paths);
+    if (!store) return EXIT_RUN_FAILED;
+    if (!out) out = path_join(path, paths.results, "report.html");
+    const bool ok = report_write(&paths, store, out, &error);
+    store_close(store);
+    if (ok) printf("%s\n", out);
+    return ok ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
+}
+
+const Command command_report = {"report", "report [--out FILE]",
+                                "one HTML page with everything: samples, curves, tables, origins, commands",
+                                report_command};

@@ -12,6 +12,7 @@ known() {
     local line=$1 id=${2:-} images=${3:-}
     line=${line//PATH\/TO\/images.zip/$images}
     line=${line// ID/ $id}
+    line=${line// DIR/ $FOLDER/exported}
     read -ra words <<<"$line"
     [[ ${words[1]} == *.yaml ]] && words+=("${SMOKE[@]}")
     [[ $line == *cifar10-jpeg ]] && words+=("evaluation.metrics=[]") # a distance needs more pictures than are made here
