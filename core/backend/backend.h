@@ -41,6 +41,13 @@ static inline int conv_out_w(const ConvShape *s) {
 
 typedef enum ConvPass { CONV_FORWARD, CONV_BACKWARD_DATA, CONV_BACKWARD_WEIGHT } ConvPass;
 
+/* What the forward pass will be asked to do behind the convolution, so that a library can do it in the same
+ * kernel: ConvForward's bias and residual, present or not, and its scale. */
+typedef struct ConvEpilogue {
+    bool bias, residual;
+    float scale;
+} ConvEpilogue;
+
 /* Made by a prepare, embedded as the first member of the backend's own struct. */
 typedef struct OpPlan {
     size_t workspace; /* bytes needed by every run */
@@ -343,7 +350,8 @@ typedef struct OptimizerStep {
 typedef struct Device Device;
 
 typedef struct Ops {
-    OpPlan *(*conv_prepare)(Device *, const ConvShape *, ConvPass);
+    /* The epilogue is read for CONV_FORWARD; NULL leaves open what will be asked for. */
+    OpPlan *(*conv_prepare)(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
     void (*plan_release)(Device *, OpPlan *);
     size_t (*norm_backward_workspace)(Device *, const NormForward *);
     size_t (*attention_workspace)(Device *, const Tensor *qkv, int heads, bool backward);

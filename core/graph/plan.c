@@ -309,12 +309,13 @@ static void prepare_convolutions(Graph *graph, bool train) {
         const ConvNode *c = &node->conv;
         const ConvShape shape = {x.n,         x.h,       x.w,      x.c,      c->c_out, c->kernel_h,
                                  c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype};
+        const ConvEpilogue epilogue = {c->bias != NO_PARAM, c->residual != NO_VALUE, c->scale};
         graph->device->tf32 = node->tf32;
         const ConvPass last = !train          ? CONV_FORWARD
                               : graph->frozen ? CONV_BACKWARD_DATA
                                               : CONV_BACKWARD_WEIGHT;
         for (ConvPass pass = CONV_FORWARD; pass <= last; pass++)
-            node->plan[pass] = graph->device->ops->conv_prepare(graph->device, &shape, pass);
+            node->plan[pass] = graph->device->ops->conv_prepare(graph->device, &shape, pass, &epilogue);
     }
 }
 

@@ -19,7 +19,7 @@ static void golden_conv_check(const char *name, int stride) {
                  dy = golden_tensor(name, "dy");
     const ConvShape s = {x.n, x.h, x.w, x.c, w.n, w.h, w.w, stride, 1, 1, DTYPE_F32};
     OpPlan *plan[3];
-    for (ConvPass pass = 0; pass < 3; pass++) plan[pass] = device->ops->conv_prepare(device, &s, pass);
+    for (ConvPass pass = 0; pass < 3; pass++) plan[pass] = device->ops->conv_prepare(device, &s, pass, NULL);
     const ConvForward f = {.plan = plan[0],
                            .x = x,
                            .y = tensor_like(dy),

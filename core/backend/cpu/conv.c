@@ -30,8 +30,10 @@ OpPlan *conv_prepare_with(Device *device, const ConvMethod *method, const ConvSh
     return &plan->plan;
 }
 
-OpPlan *cpu_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass) {
+OpPlan *cpu_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass,
+                         const ConvEpilogue *epilogue) {
     int m = 0;
+    (void)epilogue; /* every method adds and scales where it writes */
     while (m < METHODS - 1 && !methods[m]->suits(shape, pass)) m++;
     return conv_prepare_with(device, methods[m], shape, pass);
 }

@@ -62,7 +62,7 @@ static inline int cpu_parts(const Device *device, int64_t work) {
 
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 
-OpPlan *cpu_conv_prepare(Device *, const ConvShape *, ConvPass);
+OpPlan *cpu_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
 void cpu_plan_release(Device *, OpPlan *);
 size_t cpu_norm_backward_workspace(Device *, const NormForward *);
 size_t cpu_attention_workspace(Device *, const Tensor *qkv, int heads, bool backward);

@@ -1,6 +1,6 @@
 /* Sums over rows, column by column: how biases get their gradients. The rows are cut into parts; a block adds
  * one part of 32 lanes' worth of columns into the scratch memory, and a second kernel adds the parts in
- * double, in order. */
+ * double, in a fixed order. */
 #include "backend/cuda/elements.cuh"
 
 enum { LANES = 32, ROWS = 8, PARTS_MAX = 512 };
@@ -13,6 +13,7 @@ __global__ void columns_part_kernel(const T *x, int64_t rows, int channels, int6
     const int64_t first = blockIdx.y * part_rows, end = min(first + part_rows, rows);
     float sum[V] = {}, value[V];
     if (channel < channels) {
+#pragma unroll 4
         for (int64_t row = first + threadIdx.y; row < end; row += ROWS) {
             pack_load<T, V>(x + row * channels + channel, value);
 #pragma unroll
@@ -32,10 +33,9 @@ __global__ void columns_part_kernel(const T *x, int64_t rows, int channels, int6
 
 __global__ void columns_total_kernel(const float *partial, int parts, int channels, float *out, float scale,
                                      bool accumulate) {
-    const int channel = blockIdx.x * BLOCK + threadIdx.x;
-    if (channel >= channels) return;
-    double sum = 0.0;
-    for (int part = 0; part < parts; part++) sum += (double)partial[(int64_t)part * channels + channel];
+    const int channel = blockIdx.x * 32 + threadIdx.x;
+    const double sum = column_total(partial, parts, channels, channels);
+    if (threadIdx.y || channel >= channels) return;
     out[channel] = (float)((double)scale * sum) + (accumulate ? out[channel] : 0.0f);
 }
 
@@ -64,7 +64,7 @@ void cuda_column_sums(Device *device, const Tensor *x, float *out, float scale, 
             columns_part<T, 1>(x, (int)parts, part_rows, partial, stream);
     });
     CUDA_LAUNCHED("columns_part");
-    columns_total_kernel<<<blocks_for(x->c, BLOCK), BLOCK, 0, stream>>>(partial, (int)parts, x->c, out, scale,
-                                                                        accumulate);
+    columns_total_kernel<<<blocks_for(x->c, 32), dim3(32, 32), 0, stream>>>(partial, (int)parts, x->c, out,
+                                                                            scale, accumulate);
     CUDA_LAUNCHED("columns_total");
 }

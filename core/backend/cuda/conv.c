@@ -1,36 +1,52 @@
-/* Convolutions: the ops around cuDNN's plain convolution. Scale, bias, residual and accumulation are one
- * elementwise pass behind it; the bias gradient is a sum over the rows of dy. */
+/* Convolutions: the ops around cuDNN's. Scale, residual and bias of the forward pass are part of its plan
+ * where cuDNN has a kernel for them, and else one elementwise pass behind the plain convolution; backward
+ * results that are to be scaled or added take a pass of their own; the bias gradient is a sum over the rows
+ * of dy. */
 #include "backend/cuda/conv.h"
 #include <stdlib.h>
 
-/* `raw` bytes of the workspace hold a result that is then combined with what is there already; cuDNN has the
- * rest. */
+/* `raw` bytes of the workspace hold what is ours: the bias as the plan wants it, or a result that is then
+ * combined with what is there already. cuDNN has the rest. */
 typedef struct ConvPlan {
     OpPlan plan;
-    ConvShape shape;
-    ConvPass pass;
+    ConvProblem problem;
+    bool fused; /* the epilogue is the plan's */
     const ConvKernel *kernel;
     size_t raw;
 } ConvPlan;
 
 /* Backward results go through the workspace where they may have to be added to: dx when `add` is dx itself,
  * and always dW, which cuDNN makes in the network's type. */
-static size_t raw_bytes(const ConvShape *shape, ConvPass pass) {
+static size_t raw_bytes(const ConvProblem *problem) {
+    const ConvShape *shape = &problem->shape;
     const Tensor x = conv_tensor_x(shape);
-    const size_t bytes = pass == CONV_FORWARD ? 0
-                         : pass == CONV_BACKWARD_DATA
-                             ? tensor_bytes(&x)
-                             : (size_t)conv_weight_count(shape) * dtype_size(shape->dtype);
+    const size_t element = dtype_size(shape->dtype);
+    const size_t bytes = problem->pass == CONV_FORWARD         ? (size_t)shape->c_out * element
+                         : problem->pass == CONV_BACKWARD_DATA ? tensor_bytes(&x)
+                                                               : (size_t)conv_weight_count(shape) * element;
     return (bytes + 255) / 256 * 256;
 }
 
-OpPlan *cuda_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass) {
+OpPlan *cuda_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass,
+                          const ConvEpilogue *epilogue) {
     CHECK(shape->stride > 0 && conv_out_h(shape) > 0 && conv_out_w(shape) > 0,
           "conv: the kernel is larger than the padded image");
     ConvPlan *plan = malloc(sizeof *plan);
     CHECK(plan, "out of memory");
-    *plan = (ConvPlan){.shape = *shape, .pass = pass, .raw = raw_bytes(shape, pass)};
-    plan->kernel = conv_kernel_find(device, shape, pass);
+    *plan = (ConvPlan){.problem = {*shape, pass, {.scale = 1}}};
+    if (pass == CONV_FORWARD && epilogue) {
+        plan->problem.epilogue = *epilogue;
+        plan->kernel = conv_kernel_find(device, &plan->problem);
+        plan->fused = plan->kernel;
+    }
+    if (!plan->kernel) {
+        plan->problem.epilogue = (ConvEpilogue){.scale = 1};
+        plan->kernel = conv_kernel_find(device, &plan->problem);
+    }
+    CHECK(plan->kernel,
+          "cuDNN has no deterministic plan for the %dx%d convolution of %d to %d channels, pass %d",
+          shape->kernel_h, shape->kernel_w, shape->c_in, shape->c_out, pass);
+    plan->raw = raw_bytes(&plan->problem);
     plan->plan.workspace = plan->raw + plan->kernel->workspace;
     return &plan->plan;
 }
@@ -42,8 +58,8 @@ void cuda_plan_release(Device *device, OpPlan *plan) {
 
 static const ConvPlan *plan_of(const OpPlan *op_plan, ConvPass pass, const Tensor *x, const Tensor *y) {
     const ConvPlan *plan = (const ConvPlan *)op_plan;
-    const Tensor want_x = conv_tensor_x(&plan->shape), want_y = conv_tensor_y(&plan->shape);
-    CHECK(plan->pass == pass, "conv: the plan is for another pass");
+    const Tensor want_x = conv_tensor_x(&plan->problem.shape), want_y = conv_tensor_y(&plan->problem.shape);
+    CHECK(plan->problem.pass == pass, "conv: the plan is for another pass");
     CHECK(x->n == want_x.n && x->h == want_x.h && x->w == want_x.w && x->c == want_x.c &&
               x->dtype == want_x.dtype,
           "conv: x differs from the plan's");
@@ -53,15 +69,33 @@ static const ConvPlan *plan_of(const OpPlan *op_plan, ConvPass pass, const Tenso
     return plan;
 }
 
-static void *library_workspace(const ConvPlan *plan, void *workspace) {
-    return plan->kernel->workspace ? (char *)workspace + plan->raw : NULL;
+static void plan_run(Device *device, const ConvPlan *plan, const ConvPointers *at, void *workspace) {
+    conv_kernel_run(device, plan->kernel, at, plan->kernel->workspace ? (char *)workspace + plan->raw : NULL);
+}
+
+/* The plan's bias is scaled and of the network's type: a small pass over the channels. */
+static void forward_fused(Device *device, const ConvPlan *plan, const ConvForward *a) {
+    const ConvEpilogue *e = &plan->problem.epilogue;
+    const int channels = plan->problem.shape.c_out;
+    CHECK(e->bias == (a->bias != NULL) && e->residual == (a->residual.data != NULL) && e->scale == a->scale,
+          "conv: the plan has another epilogue");
+    const Tensor bias = {(void *)a->bias, DTYPE_F32, 1, 1, 1, channels};
+    const Tensor scaled = {a->workspace, plan->problem.shape.dtype, 1, 1, 1, channels};
+    if (e->bias) cuda_add_scale(device, &(AddScale){.a = bias, .y = scaled, .a_scale = a->scale});
+    plan_run(device, plan,
+             &(ConvPointers){a->x.data, a->weight, a->y.data, a->residual.data, e->bias ? scaled.data : NULL},
+             a->workspace);
 }
 
 void cuda_conv_forward(Device *device, const ConvForward *a) {
     const ConvPlan *plan = plan_of(a->plan, CONV_FORWARD, &a->x, &a->y);
     CHECK(a->residual.data != a->y.data, "conv: the residual is overwritten");
-    conv_kernel_run(device, plan->kernel, a->x.data, a->weight, a->y.data,
-                    library_workspace(plan, a->workspace));
+    if (plan->fused) {
+        forward_fused(device, plan, a);
+        return;
+    }
+    plan_run(device, plan, &(ConvPointers){.x = a->x.data, .weight = a->weight, .y = a->y.data},
+             a->workspace);
     if (a->bias || a->residual.data || a->scale != 1.0f)
         cuda_epilogue(device, &a->y, a->bias, &a->residual, a->scale, a->scale);
 }
@@ -70,8 +104,8 @@ void cuda_conv_backward_data(Device *device, const ConvBackwardData *a) {
     const ConvPlan *plan = plan_of(a->plan, CONV_BACKWARD_DATA, &a->dx, &a->dy);
     Tensor made = a->dx;
     if (a->add.data == a->dx.data) made.data = a->workspace;
-    conv_kernel_run(device, plan->kernel, made.data, a->weight, a->dy.data,
-                    library_workspace(plan, a->workspace));
+    plan_run(device, plan, &(ConvPointers){.x = made.data, .weight = a->weight, .y = a->dy.data},
+             a->workspace);
     if (a->add.data || a->dy_scale != 1.0f)
         cuda_add_scale(
             device,
@@ -80,9 +114,10 @@ void cuda_conv_backward_data(Device *device, const ConvBackwardData *a) {
 
 void cuda_conv_backward_weight(Device *device, const ConvBackwardWeight *a) {
     const ConvPlan *plan = plan_of(a->plan, CONV_BACKWARD_WEIGHT, &a->x, &a->dy);
-    conv_kernel_run(device, plan->kernel, a->x.data, a->workspace, a->dy.data,
-                    library_workspace(plan, a->workspace));
-    const Tensor made = {a->workspace, plan->shape.dtype, 1, 1, 1, (int)conv_weight_count(&plan->shape)};
+    const ConvShape *shape = &plan->problem.shape;
+    plan_run(device, plan, &(ConvPointers){.x = a->x.data, .weight = a->workspace, .y = a->dy.data},
+             a->workspace);
+    const Tensor made = {a->workspace, shape->dtype, 1, 1, 1, (int)conv_weight_count(shape)};
     cuda_accumulate(device, &made, a->dweight, a->dy_scale, a->accumulate);
     if (a->dbias) cuda_column_sums(device, &a->dy, a->dbias, a->dy_scale, a->accumulate);
 }

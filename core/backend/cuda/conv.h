@@ -7,7 +7,15 @@
 #include <cudnn_graph.h>
 
 /* The tensors of a convolution, as a plan knows them. x and y are those of the forward pass in every pass. */
-enum { UID_X = 1, UID_WEIGHT = 2, UID_Y = 3 };
+enum { UID_X = 1, UID_WEIGHT = 2, UID_Y = 3, UID_RESIDUAL = 4, UID_BIAS = 5, UID_VIRTUAL = 100 };
+
+/* What is to be computed: of the forward pass y = scale * (conv + residual) + bias, bias in the shape's
+ * dtype. Backward passes have the epilogue {.scale = 1}. */
+typedef struct ConvProblem {
+    ConvShape shape;
+    ConvPass pass;
+    ConvEpilogue epilogue;
+} ConvProblem;
 
 /* One way to run a convolution. */
 typedef struct ConvKernel {
@@ -16,32 +24,45 @@ typedef struct ConvKernel {
     int64_t engine;
 } ConvKernel;
 
+/* For whom plans are made: the card behind a handle, or one of which only a description is there. */
+typedef struct ConvPlanner {
+    cudnnHandle_t handle;
+    cudnnBackendDescriptor_t card;
+} ConvPlanner;
+
+/* `properties`: cuDNN's JSON text of a card's properties. */
+ConvPlanner conv_planner_for(const char *properties);
+void conv_planner_release(ConvPlanner *);
+
 /* Fills `kernels` with up to `limit` deterministic configurations, in the order in which cuDNN recommends
  * them. */
-int conv_kernels_list(Device *device, const ConvShape *shape, ConvPass pass, ConvKernel *kernels, int limit);
+int conv_kernels_list(const ConvPlanner *, const ConvProblem *, ConvKernel *kernels, int limit);
 void conv_kernel_release(ConvKernel *kernel);
 
 /* Writes y, x or weight, whichever the pass makes, in the shape's dtype. */
-void conv_kernel_run(Device *device, const ConvKernel *kernel, const void *x, const void *weight,
-                     const void *y, void *workspace);
+typedef struct ConvPointers {
+    const void *x, *weight, *y, *residual, *bias; /* what the problem lacks is NULL */
+} ConvPointers;
+void conv_kernel_run(Device *device, const ConvKernel *kernel, const ConvPointers *at, void *workspace);
 
-/* The fastest configuration; found once per device, shape and pass. The device's context owns it. */
-const ConvKernel *conv_kernel_find(Device *device, const ConvShape *shape, ConvPass pass);
+/* The fastest configuration, found once per device and problem, which the device's context owns; NULL when
+ * cuDNN has none for this epilogue. */
+const ConvKernel *conv_kernel_find(Device *device, const ConvProblem *problem);
 
 /* A configuration that was chosen, in this process or by the one that wrote the file (conv_choice.c). */
 struct ConvChoice {
-    ConvShape shape;
-    ConvPass pass;
-    int place; /* among the candidates that conv_kernels_list() gives */
+    ConvProblem problem;
+    int place; /* among the candidates that conv_kernels_list() gives; -1: there was none */
     int64_t engine;
     ConvChoice *next;
 };
 
-const ConvChoice *conv_choice_find(Device *device, const ConvShape *shape, ConvPass pass); /* NULL: none */
-void conv_choice_add(Device *device, const ConvShape *shape, ConvPass pass, int place, int64_t engine);
+const ConvChoice *conv_choice_find(Device *device, const ConvProblem *problem); /* NULL: none */
+void conv_choice_add(Device *device, const ConvProblem *problem, int place, int64_t engine);
 void conv_choices_release(CudaContext *context);
 
-bool conv_same_shape(const ConvShape *a, const ConvShape *b);
+/* Whether one kernel serves both; `scale` may differ where only the configuration is asked for. */
+bool conv_same_problem(const ConvProblem *a, const ConvProblem *b, bool scale);
 Tensor conv_tensor_x(const ConvShape *shape);
 Tensor conv_tensor_y(const ConvShape *shape);
 int64_t conv_weight_count(const ConvShape *shape);

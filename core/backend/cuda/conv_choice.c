@@ -3,8 +3,9 @@
  * same bits only if it goes on with the ones it began with. So the trainer names a file in the run's folder
  * (Device.remember): choices that stand there are taken without timing, new ones are appended.
  *
- * The first line says for which card and cuDNN the rest holds. A line is a shape, a pass, the place among the
- * candidates that cuDNN lists, and the number of the engine found there, which must agree. It begins with a
+ * The first line says for which card and cuDNN the rest holds. A line is a shape, a pass, whether
+ * a bias and a residual are added, the place among the candidates that cuDNN lists, and the number of the
+ * engine found there, which must agree. It begins with a
  * newline, so that one cut off by a crash spoils no other.
  */
 #include "backend/cuda/conv.h"
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NUMBERS = 14 };
+enum { NUMBERS = 16 };
 
 static void header_make(const Device *device, char out[256]) {
     snprintf(out, 256, "cuDNN %zu on %s", cudnnGetVersion(), device->name);
@@ -21,23 +22,26 @@ static void header_make(const Device *device, char out[256]) {
 
 /* The line of a choice, without newlines. */
 static void line_make(const ConvChoice *c, char out[256]) {
-    const ConvShape *s = &c->shape;
-    snprintf(out, 256, "%d %d %d %d %d %d %d %d %d %d %d %d %d %lld", s->n, s->h, s->w, s->c_in, s->c_out,
-             s->kernel_h, s->kernel_w, s->stride, s->pad_h, s->pad_w, (int)s->dtype, (int)c->pass, c->place,
-             (long long)c->engine);
+    const ConvShape *s = &c->problem.shape;
+    const ConvEpilogue *e = &c->problem.epilogue;
+    snprintf(out, 256, "%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %lld", s->n, s->h, s->w, s->c_in,
+             s->c_out, s->kernel_h, s->kernel_w, s->stride, s->pad_h, s->pad_w, (int)s->dtype,
+             (int)c->problem.pass, e->bias, e->residual, c->place, (long long)c->engine);
 }
 
 static bool line_parse(const char *line, ConvChoice *c) {
-    ConvShape *s = &c->shape;
-    int dtype, pass;
+    ConvShape *s = &c->problem.shape;
+    int dtype, pass, bias, residual;
     long long engine;
-    const int numbers = sscanf(line, "%d %d %d %d %d %d %d %d %d %d %d %d %d %lld", &s->n, &s->h, &s->w,
+    const int numbers = sscanf(line, "%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %lld", &s->n, &s->h, &s->w,
                                &s->c_in, &s->c_out, &s->kernel_h, &s->kernel_w, &s->stride, &s->pad_h,
-                               &s->pad_w, &dtype, &pass, &c->place, &engine);
+                               &s->pad_w, &dtype, &pass, &bias, &residual, &c->place, &engine);
+    if (numbers != NUMBERS) return false;
     s->dtype = (DType)dtype;
-    c->pass = (ConvPass)pass;
+    c->problem.pass = (ConvPass)pass;
+    c->problem.epilogue = (ConvEpilogue){bias, residual, 1};
     c->engine = engine;
-    return numbers == NUMBERS;
+    return true;
 }
 
 static void choice_keep(CudaContext *context, ConvChoice choice) {
@@ -48,9 +52,9 @@ static void choice_keep(CudaContext *context, ConvChoice choice) {
     context->choices = kept;
 }
 
-const ConvChoice *conv_choice_find(Device *device, const ConvShape *shape, ConvPass pass) {
+const ConvChoice *conv_choice_find(Device *device, const ConvProblem *problem) {
     for (const ConvChoice *c = cuda_context(device)->choices; c; c = c->next)
-        if (c->pass == pass && conv_same_shape(&c->shape, shape)) return c;
+        if (conv_same_problem(&c->problem, problem, false)) return c;
     return NULL;
 }
 
@@ -65,9 +69,9 @@ static void line_append(const char *path, const char *before, const char *line) 
             path);
 }
 
-void conv_choice_add(Device *device, const ConvShape *shape, ConvPass pass, int place, int64_t engine) {
+void conv_choice_add(Device *device, const ConvProblem *problem, int place, int64_t engine) {
     CudaContext *context = cuda_context(device);
-    const ConvChoice choice = {.shape = *shape, .pass = pass, .place = place, .engine = engine};
+    const ConvChoice choice = {.problem = *problem, .place = place, .engine = engine};
     char line[256];
     choice_keep(context, choice);
     line_make(&choice, line);
@@ -96,7 +100,7 @@ static bool choices_read(Device *device, const char *path) {
 /* Whether the choices from `list` up to `end` have one for the same convolution. */
 static bool choice_stands(const ConvChoice *list, const ConvChoice *end, const ConvChoice *choice) {
     for (; list != end; list = list->next)
-        if (list->pass == choice->pass && conv_same_shape(&list->shape, &choice->shape)) return true;
+        if (conv_same_problem(&list->problem, &choice->problem, false)) return true;
     return false;
 }
 

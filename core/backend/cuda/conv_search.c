@@ -7,12 +7,13 @@
 #include <stdlib.h>
 
 enum { CANDIDATES = 16, REPEATS = 3 };
+static const float HOPELESS = 4, LOADING = 20; /* times the best; milliseconds */
 static const size_t WORKSPACE_MOST = (size_t)1 << 30;
 
 struct ConvFound {
-    ConvShape shape;
-    ConvPass pass;
+    ConvProblem problem;
     ConvKernel kernel;
+    bool none; /* cuDNN has no kernel for it */
     ConvFound *next;
 };
 
@@ -28,15 +29,18 @@ int64_t conv_weight_count(const ConvShape *s) {
     return (int64_t)s->c_out * s->kernel_h * s->kernel_w * s->c_in;
 }
 
-bool conv_same_shape(const ConvShape *a, const ConvShape *b) {
+bool conv_same_problem(const ConvProblem *p, const ConvProblem *q, bool scale) {
+    const ConvShape *a = &p->shape, *b = &q->shape;
+    const ConvEpilogue *e = &p->epilogue, *f = &q->epilogue;
     return a->n == b->n && a->h == b->h && a->w == b->w && a->c_in == b->c_in && a->c_out == b->c_out &&
            a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride &&
-           a->pad_h == b->pad_h && a->pad_w == b->pad_w && a->dtype == b->dtype;
+           a->pad_h == b->pad_h && a->pad_w == b->pad_w && a->dtype == b->dtype && p->pass == q->pass &&
+           e->bias == f->bias && e->residual == f->residual && (!scale || e->scale == f->scale);
 }
 
 /* Memory to try in, and two marks in the stream. */
 typedef struct Bench {
-    void *x, *weight, *y, *workspace;
+    void *x, *weight, *y, *residual, *bias, *workspace;
     cudaEvent_t begin, end;
 } Bench;
 
@@ -46,25 +50,29 @@ static void *ordinary_numbers(Device *device, size_t bytes) {
     return memory;
 }
 
-static Bench bench_open(Device *device, const ConvShape *shape, const ConvKernel *kernels, int count) {
+static Bench bench_open(Device *device, const ConvProblem *problem, const ConvKernel *kernels, int count) {
     size_t workspace = 0;
+    const ConvShape *shape = &problem->shape;
     const Tensor x = conv_tensor_x(shape), y = conv_tensor_y(shape);
+    const size_t element = dtype_size(shape->dtype);
     for (int i = 0; i < count; i++)
         if (kernels[i].workspace > workspace && kernels[i].workspace <= WORKSPACE_MOST)
             workspace = kernels[i].workspace;
     Bench b = {.x = ordinary_numbers(device, tensor_bytes(&x)),
-               .weight =
-                   ordinary_numbers(device, (size_t)conv_weight_count(shape) * dtype_size(shape->dtype)),
+               .weight = ordinary_numbers(device, (size_t)conv_weight_count(shape) * element),
                .y = ordinary_numbers(device, tensor_bytes(&y)),
                .workspace = device->allocate(device, workspace)};
+    if (problem->epilogue.residual) b.residual = ordinary_numbers(device, tensor_bytes(&y));
+    if (problem->epilogue.bias) b.bias = ordinary_numbers(device, (size_t)shape->c_out * element);
     CUDA_CHECK(cudaEventCreate(&b.begin));
     CUDA_CHECK(cudaEventCreate(&b.end));
     return b;
 }
 
 static void bench_close(Device *device, Bench *b) {
-    void *memory[] = {b->x, b->weight, b->y, b->workspace};
-    for (int i = 0; i < 4; i++) device->release(device, memory[i]);
+    void *memory[] = {b->x, b->weight, b->y, b->residual, b->bias, b->workspace};
+    for (int i = 0; i < 6; i++)
+        if (memory[i]) device->release(device, memory[i]);
     CUDA_CHECK(cudaEventDestroy(b->begin));
     CUDA_CHECK(cudaEventDestroy(b->end));
 }
@@ -72,27 +80,30 @@ static void bench_close(Device *device, Bench *b) {
 static float run_time(Device *device, const Bench *b, const ConvKernel *kernel) {
     float milliseconds = 0;
     CUDA_CHECK(cudaEventRecord(b->begin, cuda_stream(device)));
-    conv_kernel_run(device, kernel, b->x, b->weight, b->y, b->workspace);
+    conv_kernel_run(device, kernel, &(ConvPointers){b->x, b->weight, b->y, b->residual, b->bias},
+                    b->workspace);
     CUDA_CHECK(cudaEventRecord(b->end, cuda_stream(device)));
     CUDA_CHECK(cudaEventSynchronize(b->end));
     CUDA_CHECK(cudaEventElapsedTime(&milliseconds, b->begin, b->end));
     return milliseconds;
 }
 
-/* The shortest of some runs after a first one; a configuration that is hopeless is not repeated. */
+/* The shortest of some runs after a first one; a configuration that is hopeless is not repeated, and when
+ * even its first run, which may load its code, takes HOPELESS times the best, that one was all. */
 static float kernel_time(Device *device, const Bench *b, const ConvKernel *kernel, float best) {
-    run_time(device, b, kernel);
     float shortest = run_time(device, b, kernel);
-    for (int i = 1; i < REPEATS && shortest < 2 * best; i++) {
+    if (shortest > HOPELESS * best && shortest > LOADING) return shortest;
+    for (int i = 0; i < REPEATS && (i == 0 || shortest < 2 * best); i++) {
         const float time = run_time(device, b, kernel);
         if (time < shortest) shortest = time;
     }
     return shortest;
 }
 
-/* The place of the fastest. */
-static int kernel_search(Device *device, const ConvShape *shape, const ConvKernel *kernels, int count) {
-    Bench bench = bench_open(device, shape, kernels, count);
+/* The place of the fastest, or -1. */
+static int kernel_search(Device *device, const ConvProblem *problem, const ConvKernel *kernels, int count) {
+    if (!count) return -1;
+    Bench bench = bench_open(device, problem, kernels, count);
     int best = -1;
     float best_time = INFINITY;
     for (int i = 0; i < count; i++) {
@@ -104,43 +115,43 @@ static int kernel_search(Device *device, const ConvShape *shape, const ConvKerne
     return best;
 }
 
-/* The one that was chosen before, or else the fastest. */
-static ConvKernel kernel_choose(Device *device, const ConvShape *shape, ConvPass pass) {
+/* The one that was chosen before, or else the fastest; false when there is none. */
+static bool kernel_choose(Device *device, const ConvProblem *problem, ConvKernel *kernel) {
     ConvKernel kernels[CANDIDATES];
-    const int count = conv_kernels_list(device, shape, pass, kernels, CANDIDATES);
-    const ConvChoice *choice = conv_choice_find(device, shape, pass);
+    const ConvPlanner planner = {.handle = cuda_context(device)->dnn};
+    const int count = conv_kernels_list(&planner, problem, kernels, CANDIDATES);
+    const ConvChoice *choice = conv_choice_find(device, problem);
     int chosen = -1;
     if (choice && choice->place >= 0 && choice->place < count &&
         kernels[choice->place].engine == choice->engine)
         chosen = choice->place;
-    if (chosen < 0) {
-        chosen = kernel_search(device, shape, kernels, count);
-        CHECK(chosen >= 0,
-              "cuDNN has no deterministic plan for the %dx%d convolution of %d to %d channels, pass %d",
-              shape->kernel_h, shape->kernel_w, shape->c_in, shape->c_out, pass);
-        conv_choice_add(device, shape, pass, chosen, kernels[chosen].engine);
+    if (chosen < 0 && !(choice && choice->place < 0)) {
+        chosen = kernel_search(device, problem, kernels, count);
+        conv_choice_add(device, problem, chosen, chosen < 0 ? -1 : kernels[chosen].engine);
     }
     for (int i = 0; i < count; i++)
         if (i != chosen) conv_kernel_release(&kernels[i]);
-    return kernels[chosen];
+    if (chosen >= 0) *kernel = kernels[chosen];
+    return chosen >= 0;
 }
 
-const ConvKernel *conv_kernel_find(Device *device, const ConvShape *shape, ConvPass pass) {
+const ConvKernel *conv_kernel_find(Device *device, const ConvProblem *problem) {
     CudaContext *context = cuda_context(device);
     for (ConvFound *found = context->convolutions; found; found = found->next)
-        if (found->pass == pass && conv_same_shape(&found->shape, shape)) return &found->kernel;
+        if (conv_same_problem(&found->problem, problem, true)) return found->none ? NULL : &found->kernel;
     ConvFound *found = malloc(sizeof *found);
     CHECK(found, "out of memory");
-    *found = (ConvFound){*shape, pass, kernel_choose(device, shape, pass), context->convolutions};
+    *found = (ConvFound){.problem = *problem, .next = context->convolutions};
+    found->none = !kernel_choose(device, problem, &found->kernel);
     context->convolutions = found;
-    return &found->kernel;
+    return found->none ? NULL : &found->kernel;
 }
 
 void cuda_convolutions_release(CudaContext *context) {
     while (context->convolutions) {
         ConvFound *found = context->convolutions;
         context->convolutions = found->next;
-        conv_kernel_release(&found->kernel);
+        if (!found->none) conv_kernel_release(&found->kernel);
         free(found);
     }
     conv_choices_release(context);

@@ -93,7 +93,7 @@ void cuda_range(Device *, const char *name);
 
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 
-OpPlan *cuda_conv_prepare(Device *, const ConvShape *, ConvPass);
+OpPlan *cuda_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
 void cuda_plan_release(Device *, OpPlan *);
 size_t cuda_norm_backward_workspace(Device *, const NormForward *);
 size_t cuda_attention_workspace(Device *, const Tensor *qkv, int heads, bool backward);

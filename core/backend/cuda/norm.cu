@@ -1,135 +1,150 @@
 /* Group normalisation with all that follows it, forward: means, then variances around them, then the result,
- * three passes over a slab that is read from memory once where it fits into shared memory. */
+ * three passes over a slab that is read from memory once. In fp32 the mean of the first pass is corrected by
+ * the sum of deviations from it, which the second pass takes along: nothing is lost when it is a thousand
+ * deviations away from zero. */
 #include "backend/cuda/norm.cuh"
 
-/* Where passes two and three find the slab: in shared memory, or in the tensor itself. */
+/* A pixel of the thread's channels: from its slab, or from memory again. */
 template <typename T, int V, bool CACHED>
-__device__ __forceinline__ void slab_load(const T *slab, const NormCut &cut, const NormLane<T> &l, int pixel,
-                                          float (&x)[V]) {
-    if (CACHED)
-        pack_load<T, V>(slab + (int64_t)pixel * cut.chunk + threadIdx.x % cut.lanes * V, x);
-    else
-        pack_load<T, V>(l.x + (int64_t)pixel * l.stride, x);
+__device__ __forceinline__ void slab_load(const T *slab, const T *x, const NormLane &l, int i,
+                                          float (&to)[V]) {
+    pack_load<T, V>(CACHED ? slab + l.at + i * l.step : x + (int64_t)i * l.x_step, to);
 }
 
-/* Sums of x - pivot, where the pivot is the channel's first pixel: nothing is lost when the mean is a
- * thousand deviations. Keeps the slab on the way. */
-template <typename T, int V, bool CACHED>
-__device__ __forceinline__ void sum_first(T *slab, const NormCut &cut, const NormLane<T> &l,
-                                          const float (&pivot)[V], float (&sum)[V]) {
-    for (int p = l.row; p < cut.pixels; p += cut.rows) {
-        const Pack<T, V> pack = *reinterpret_cast<const Pack<T, V> *>(l.x + (int64_t)p * l.stride);
-        if (CACHED)
-            *reinterpret_cast<Pack<T, V> *>(slab + (int64_t)p * cut.chunk + threadIdx.x % cut.lanes * V) =
-                pack;
-#pragma unroll
-        for (int k = 0; k < V; k++) sum[k] += (float)pack.lane[k] - pivot[k];
-    }
-}
-
-/* Mean of each of the block's groups, into `mean`; `sum` is the first row of norm_rows_sum. */
-__device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, int sample,
-                                           const float *sum, const float *pivot, float *mean) {
-    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
-        double total = 0.0;
+/* Means of the block's groups; the bias comes before the statistics. */
+__device__ __forceinline__ void means_make(const NormCut &cut, const NormMemory &m) {
+    for (int g = threadIdx.x; g < cut.groups; g += NORM_THREADS) {
+        double sum = 0.0, bias = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            const int64_t place = (int64_t)sample * cut.channels + blockIdx.x * cut.chunk + c;
-            const float bias = op.bias.data ? element_load(op.bias, place) : 0.0f;
-            total += (double)pivot[c] + (double)sum[c] / cut.pixels + (double)bias;
+            sum += (double)m.sum[c];
+            bias += (double)m.bias[c];
         }
-        mean[g] = (float)(total / cut.size);
-        op.statistics[((int64_t)sample * op.groups + blockIdx.x * cut.groups + g) * 2] = mean[g];
+        m.a[g] = (float)((sum + bias * cut.pixels) * cut.share);
+        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) m.centre[c] = m.a[g] - m.bias[c];
     }
     __syncthreads();
 }
 
-__device__ __forceinline__ void deviations_make(const NormForward &op, const NormCut &cut, int sample,
-                                                const float *sum) {
-    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
-        const int64_t group = (int64_t)sample * op.groups + blockIdx.x * cut.groups + g;
-        double square = 0.0;
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) square += (double)sum[c];
-        const double variance = square / ((double)cut.size * cut.pixels);
-        op.statistics[group * 2 + 1] = (float)(1.0 / sqrt(variance + (double)op.epsilon));
+/* The affine maps, from sums of d^2 and (fp32) d, with d = x - centre. */
+template <typename T>
+__device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &cut, const NormMemory &m,
+                                          int width) {
+    for (int g = threadIdx.x; g < cut.groups; g += NORM_THREADS) {
+        double sum = 0.0, square = 0.0;
+        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
+            square += (double)m.sum[c];
+            if (!Narrow<T>::value) sum += (double)m.sum[width + c];
+        }
+        const double away = sum * cut.share, variance = square * cut.share - away * away;
+        const float mean = (float)((double)m.a[g] + away),
+                    inverse = 1.0f / sqrtf((float)(variance + (double)op.epsilon));
+        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
+            m.centre[c] = mean - m.bias[c];
+            m.slope[c] = inverse * m.gain[c];
+            if (Narrow<T>::value) m.offset[c] = fmaf(-m.centre[c], m.slope[c], m.offset[c]);
+        }
+        float *out =
+            op.statistics + ((int64_t)blockIdx.y * op.groups + blockIdx.x / cut.cluster * cut.groups + g) * 2;
+        if (blockIdx.x % cut.cluster == 0) out[0] = mean, out[1] = inverse;
     }
     __syncthreads();
 }
 
+/* Pass 1: sums of x. */
 template <typename T, int V, bool CACHED>
-__device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut, NormDrop drop, int sample,
-                                      const T *slab, const NormLane<T> &l) {
-    NormAffine<V> a;
-    norm_affine<V>(op, cut, sample, l.first, a);
+__device__ __forceinline__ void sums_first(const NormCut &cut, const NormMemory &m, const T *slab, const T *x,
+                                           const NormLane &l) {
+    float sum[V] = {};
+#pragma unroll 4
+    for (int i = 0; i < l.turns; i++) {
+        float v[V];
+        slab_load<T, V, CACHED>(slab, x, l, i, v);
+#pragma unroll
+        for (int k = 0; k < V; k++) sum[k] += v[k];
+    }
+    norm_sum<V, 1>(sum, cut, m, l.lane, 0);
+}
+
+/* Pass 2: sums of d^2, and in fp32 of d. */
+template <typename T, int V, bool CACHED>
+__device__ __forceinline__ void sums_second(const NormCut &cut, const NormMemory &m, const T *slab,
+                                            const T *x, const NormLane &l) {
+    constexpr int K = Narrow<T>::value ? 1 : 2;
+    float centre[V], sums[K * V] = {};
+    pack_load<float, V>(m.centre + l.lane * V, centre);
+#pragma unroll 4
+    for (int i = 0; i < l.turns; i++) {
+        float v[V];
+        slab_load<T, V, CACHED>(slab, x, l, i, v);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            const float d = v[k] - centre[k];
+            sums[k] = fmaf(d, d, sums[k]);
+            if constexpr (K == 2) sums[V + k] += d;
+        }
+    }
+    norm_sum<V, K>(sums, cut, m, l.lane, 1);
+}
+
+/* Pass 3. */
+template <typename T, int V, bool CACHED, int TAIL>
+__device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut, NormDrop drop,
+                                      const NormMemory &m, const T *slab, const T *x, const NormLane &l) {
+    float centre[V], slope[V], offset[V];
+    pack_load<float, V>(m.centre + l.lane * V, centre);
+    pack_load<float, V>(m.slope + l.lane * V, slope);
+    pack_load<float, V>(m.offset + l.lane * V, offset);
     RandomKey key = {};
-    if (drop.threshold) key = norm_drop_key(op.dropout, sample);
-    T *y = (T *)op.y.data + (int64_t)sample * cut.pixels * cut.channels + l.first;
-    for (int p = l.row; p < cut.pixels; p += cut.rows) {
-        float x[V];
-        slab_load<T, V, CACHED>(slab, cut, l, p, x);
+    if (tail_drops<TAIL>(drop)) key = norm_drop_key(op.dropout);
+    T *y = (T *)op.y.data + l.y;
+#pragma unroll 2
+    for (int i = 0; i < l.turns; i++) {
+        float v[V];
+        slab_load<T, V, CACHED>(slab, x, l, i, v);
 #pragma unroll
         for (int k = 0; k < V; k++)
-            x[k] = activation_value(op.activation, fmaf(x[k] - a.centre[k], a.slope[k], a.offset[k]));
-        if (drop.threshold)
-            norm_drop<V>(key, drop.threshold, drop.kept, (int64_t)p * cut.channels + l.first, x);
-        pack_store<T, V>(y + (int64_t)p * cut.channels, x);
+            v[k] = activation_value<T>(tail_activation<TAIL>(op),
+                                       fmaf(Narrow<T>::value ? v[k] : v[k] - centre[k], slope[k], offset[k]));
+        if (tail_drops<TAIL>(drop)) norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
+        pack_store<T, V>(y + (int64_t)i * l.y_step, v);
     }
 }
 
-template <typename T, int V, bool CACHED>
-__global__ void __launch_bounds__(NORM_THREADS)
+template <typename T, int V, bool CACHED, int TAIL>
+__global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     norm_forward_kernel(NormForward op, NormCut cut, NormDrop drop) {
     extern __shared__ float4 shared[];
-    float *sum = (float *)shared, *pivots = sum + cut.rows * cut.chunk, *mean = pivots + cut.chunk;
-    T *slab = (T *)(mean + (cut.chunk + 3) / 4 * 4);
-    const int sample = blockIdx.y;
-    const NormLane<T> l = norm_lane<T, V>(op, cut, sample);
-    const int lane = threadIdx.x % cut.lanes;
-    float pivot[V], part[V] = {};
-    pack_load<T, V>(l.x, pivot);
-    if (l.row == 0)
-        for (int k = 0; k < V; k++) pivots[lane * V + k] = pivot[k];
-    sum_first<T, V, CACHED>(slab, cut, l, pivot, part);
-    norm_rows_sum<V>(sum, cut, part);
-    means_make(op, cut, sample, sum, pivots, mean);
-#pragma unroll
-    for (int k = 0; k < V; k++) {
-        const float bias =
-            op.bias.data ? element_load(op.bias, (int64_t)sample * cut.channels + l.first + k) : 0.0f;
-        pivot[k] = mean[(lane * V + k) / cut.size] - bias;
-        part[k] = 0.0f;
-    }
-    for (int p = l.row; p < cut.pixels; p += cut.rows) {
-        float x[V];
-        slab_load<T, V, CACHED>(slab, cut, l, p, x);
-#pragma unroll
-        for (int k = 0; k < V; k++) part[k] = fmaf(x[k] - pivot[k], x[k] - pivot[k], part[k]);
-    }
-    norm_rows_sum<V>(sum, cut, part);
-    deviations_make(op, cut, sample, sum);
-    apply<T, V, CACHED>(op, cut, drop, sample, slab, l);
-}
-
-template <typename T, int V, bool CACHED>
-static void forward_launch(Device *device, const NormForward *op, const NormCut &cut, size_t bytes) {
-    const dim3 grid((unsigned)(op->groups / cut.groups), (unsigned)op->x[0].n);
-    if (bytes > (48 << 10))
-        CUDA_CHECK(cudaFuncSetAttribute(norm_forward_kernel<T, V, CACHED>,
-                                        cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    norm_forward_kernel<T, V, CACHED><<<grid, (unsigned)(cut.lanes * cut.rows), bytes, cuda_stream(device)>>>(
-        *op, cut, norm_drop_make(&op->dropout));
-    CUDA_LAUNCHED("norm_forward");
+    const int width = norm_width(cut, V);
+    const NormMemory m = norm_memory((float *)shared, width);
+    T *slab = (T *)((float *)shared + NORM_LINES * width);
+    const NormLane l = norm_lane<V>(op, cut);
+    const T *x = (const T *)op.x[l.source].data + l.x;
+    if (CACHED) norm_fetch<T, V>(slab, x, l.x_step, l);
+    __pipeline_commit();
+    norm_parameters(op, cut, m);
+    __pipeline_wait_prior(0);
+    sums_first<T, V, CACHED>(cut, m, slab, x, l);
+    means_make(cut, m);
+    sums_second<T, V, CACHED>(cut, m, slab, x, l);
+    maps_make<T>(op, cut, m, width);
+    apply<T, V, CACHED, TAIL>(op, cut, drop, m, slab, x, l);
+    norm_leave(cut);
 }
 
 template <typename T, int V> static void forward_run(Device *device, const NormForward *op) {
-    const NormCut cut = norm_cut(op, V);
-    CHECK(cut.lanes <= NORM_THREADS, "norm: groups of %d channels are more than a block holds", cut.size);
-    const size_t sums = (size_t)(cut.rows * cut.chunk + cut.chunk + (cut.chunk + 3) / 4 * 4) * sizeof(float);
-    const size_t aligned = (sums + 15) / 16 * 16, slab = (size_t)cut.pixels * cut.chunk * sizeof(T);
-    CHECK(sums == aligned || V == 1, "norm: the slab is not aligned");
-    if (sums == aligned && aligned + slab <= NORM_SLAB)
-        forward_launch<T, V, true>(device, op, cut, aligned + slab);
-    else
-        forward_launch<T, V, false>(device, op, cut, sums);
+    const bool clusters = norm_attribute(device, cudaDevAttrClusterLaunch);
+    const NormCut cut = norm_cut(op, V, 1, clusters);
+    size_t bytes;
+    void (*kernel)(NormForward, NormCut, NormDrop) = norm_forward_kernel<T, V, false, TAIL_ANY>;
+    if (norm_fits(device, cut, V, (size_t)cut.part * cut.chunk * sizeof(T), &bytes)) {
+        kernel = norm_forward_kernel<T, V, true, TAIL_ANY>;
+        if constexpr (V > 1) {
+            if (norm_tail(op) == TAIL_SILU) kernel = norm_forward_kernel<T, V, true, TAIL_SILU>;
+            if (norm_tail(op) == TAIL_SILU_DROPOUT)
+                kernel = norm_forward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
+        }
+    }
+    norm_launch(device, kernel, op, op, cut, norm_drop_make(&op->dropout, 1.0f), bytes);
 }
 
 void cuda_norm_forward(Device *device, const NormForward *op) {

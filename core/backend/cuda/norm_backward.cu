@@ -2,13 +2,14 @@
  * before dropout and activation, two passes over a sample suffice (core/backend/cpu/norm_backward.c derives
  * them):
  *
- *   1. dv, and per channel  S = sum dv,  T = sum dv xhat,  U = sum xhat;
+ *   1. dv, and per channel  S = sum dv,  T = sum dv xhat;
  *   2. dx = slope dv - A - B xhat,  where A and B are means over the group: of slope S and of slope T.
  *
  * dgamma = factor T, dbeta = factor S, dscale = gamma T + beta S, dshift = S, and the gradient of the bias
- * before the statistics is slope S - pixels A - B U. x and dy are read in both passes, the second time from
- * the cache where that is large enough, and dv is computed twice: cheaper than storing it. A sample's dgamma
- * and dbeta go to the workspace, and a second kernel adds them over the samples, in order.
+ * before the statistics is the sum of dx over the pixels. Slabs of x and dy lie in shared memory, and dv
+ * replaces dy there, rounded to the network's type: exponentials and random masks would cost more than memory
+ * traffic if they were computed twice. (The sums are made before rounding.) A sample's dgamma and dbeta go to
+ * the workspace, and a second kernel adds them over the samples, in order.
  */
 #include "backend/cuda/norm.cuh"
 
@@ -17,154 +18,225 @@ size_t cuda_norm_backward_workspace(Device *device, const NormForward *op) {
     return (size_t)op->x[0].n * 2 * (size_t)op->y.c * sizeof(float);
 }
 
-/* What both passes compute of V elements of one pixel. */
-template <int V> struct NormPixel { float dv[V], distance[V]; /* distance = x - centre */ };
+/* Where a thread finds its pixels: slabs in shared memory, or the tensors. */
+template <typename T> struct NormSlabs {
+    T *x, *dy;
+    const T *x_from, *dy_from;
+};
 
+template <typename T, int V, bool CACHED>
+__device__ __forceinline__ void pixel_load(const NormSlabs<T> &s, const NormLane &l, int i, float (&x)[V],
+                                           float (&dy)[V]) {
+    pack_load<T, V>(CACHED ? s.x + l.at + i * l.step : s.x_from + (int64_t)i * l.x_step, x);
+    pack_load<T, V>(CACHED ? s.dy + l.at + i * l.step : s.dy_from + (int64_t)i * l.y_step, dy);
+}
+
+/* The affine maps of the thread's channels, and the key of its mask. */
+template <int V> struct NormMap {
+    float centre[V], slope[V], offset[V];
+    RandomKey key;
+};
+
+template <int V, int TAIL>
+__device__ __forceinline__ void map_load(const NormBackward &op, NormDrop drop, const NormMemory &m,
+                                         const NormLane &l, NormMap<V> &map) {
+    pack_load<float, V>(m.centre + l.lane * V, map.centre);
+    pack_load<float, V>(m.slope + l.lane * V, map.slope);
+    pack_load<float, V>(m.offset + l.lane * V, map.offset);
+    if (tail_drops<TAIL>(drop)) map.key = norm_drop_key(op.forward.dropout);
+}
+
+/* x - centre, which 16-bit types leave at x */
 template <typename T, int V>
-__device__ __forceinline__ NormPixel<V> pixel_make(const NormBackward &op, const NormCut &cut, NormDrop drop,
-                                                   const RandomKey &key, const NormLane<T> &l,
-                                                   const NormAffine<V> &a, const T *dy, int p) {
-    NormPixel<V> pixel;
-    pack_load<T, V>(l.x + (int64_t)p * l.stride, pixel.distance);
-    pack_load<T, V>(dy + (int64_t)p * cut.channels, pixel.dv);
-    if (drop.threshold)
-        norm_drop<V>(key, drop.threshold, drop.kept, (int64_t)p * cut.channels + l.first, pixel.dv);
+__device__ __forceinline__ void distance_make(const NormMap<V> &map, float (&x)[V]) {
+#pragma unroll
+    for (int k = 0; k < V; k++)
+        if (!Narrow<T>::value) x[k] -= map.centre[k];
+}
+
+/* dy becomes dv, where x holds the distance. */
+template <typename T, int V, int TAIL>
+__device__ __forceinline__ void gradient_make(const NormBackward &op, NormDrop drop, const NormMap<V> &map,
+                                              const NormLane &l, int i, const float (&x)[V], float (&dy)[V]) {
+    if (tail_drops<TAIL>(drop)) norm_drop<V>(map.key, drop, (uint32_t)(l.element + i * l.y_step), dy);
 #pragma unroll
     for (int k = 0; k < V; k++) {
-        pixel.distance[k] -= a.centre[k];
-        const float v = fmaf(pixel.distance[k], a.slope[k], a.offset[k]);
-        pixel.dv[k] = op.dy_scale * pixel.dv[k] * activation_slope(op.forward.activation, v);
+        const float v = fmaf(x[k], map.slope[k], map.offset[k]);
+        if (!tail_drops<TAIL>(drop)) dy[k] *= op.dy_scale;
+        dy[k] *= activation_slope<T>(tail_activation<TAIL>(op.forward), v);
     }
-    return pixel;
 }
 
-/* The chunk's sums, [chunk] each, in shared memory; and the group means that follow from them. */
-typedef struct NormSums {
-    float *s, *t, *u, *slope, *a, *b;
-} NormSums;
-
-template <int V>
-__device__ __forceinline__ void sum_keep(float *rows, const NormCut &cut, const float (&value)[V],
-                                         float *out) {
-    norm_rows_sum<V>(rows, cut, value);
-    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) out[c] = rows[c];
+/* Pass 1: S, and the sum of dv times distance; dv replaces dy in its slab. */
+template <typename T, int V, bool CACHED, int TAIL>
+__device__ __forceinline__ void sums_make(const NormBackward &op, const NormCut &cut, NormDrop drop,
+                                          const NormSlabs<T> &s, const NormMemory &m, const NormLane &l) {
+    NormMap<V> map = {};
+    map_load<V, TAIL>(op, drop, m, l, map);
+    float sums[2 * V] = {};
+    for (int i = 0; i < l.turns; i++) {
+        float x[V], dv[V];
+        pixel_load<T, V, CACHED>(s, l, i, x, dv);
+        distance_make<T, V>(map, x);
+        gradient_make<T, V, TAIL>(op, drop, map, l, i, x, dv);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+            sums[k] += dv[k];
+            sums[V + k] = fmaf(dv[k], x[k], sums[V + k]);
+        }
+        if (CACHED) pack_store<T, V>(s.dy + l.at + i * l.step, dv);
+    }
+    norm_sum<V, 2>(sums, cut, m, l.lane, 0);
 }
 
-/* A and B of each channel's group, B already times 1 / std, because pass 2 multiplies it with x - centre. */
-__device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, int sample,
-                                           const NormSums &m) {
-    const double count = (double)cut.size * cut.pixels;
+/* Mean and 1/std of channel c of the chunk. */
+__device__ __forceinline__ const float *group_statistics(const NormForward &op, const NormCut &cut, int c) {
+    return op.statistics +
+           ((int64_t)blockIdx.y * op.groups + blockIdx.x / cut.cluster * cut.groups + c / cut.size) * 2;
+}
+
+/* The chunk's affine maps, into shared memory. */
+template <typename T>
+__device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &cut, const NormMemory &m) {
+    norm_parameters(op, cut, m);
+    for (int c = threadIdx.x; c < cut.chunk; c += NORM_THREADS) { /* the thread that wrote bias and gain */
+        const float *group = group_statistics(op, cut, c);
+        m.centre[c] = group[0] - m.bias[c];
+        m.slope[c] = group[1] * m.gain[c];
+        if (Narrow<T>::value) m.offset[c] = fmaf(-m.centre[c], m.slope[c], m.offset[c]);
+    }
     __syncthreads();
-    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
-        const int64_t group = (int64_t)sample * op.groups + blockIdx.x * cut.groups + g;
-        const double inverse = op.statistics[2 * group + 1];
+}
+
+/* S and T of each channel, and A and B of each channel's group, as pass 2 wants them:
+ * dx = slope dv - b distance - a. */
+template <typename T>
+__device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, const NormMemory &m,
+                                           int width) {
+    for (int g = threadIdx.x; g < cut.groups; g += NORM_THREADS) {
+        const float inverse = group_statistics(op, cut, g * cut.size)[1];
         double a = 0.0, b = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            a += (double)m.slope[c] * (double)m.s[c];
-            b += (double)m.slope[c] * (double)m.t[c];
+            float *s = m.sum + c, *t = s + width;
+            if (Narrow<T>::value) *t = fmaf(-m.centre[c], *s, *t);
+            *t *= inverse;
+            a += (double)m.slope[c] * (double)*s;
+            b += (double)m.slope[c] * (double)*t;
         }
+        a *= cut.share, b *= cut.share * (double)inverse;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            m.a[c] = (float)(a / count);
-            m.b[c] = (float)(b / count * inverse);
+            m.a[c] = (float)(Narrow<T>::value ? a - b * (double)m.centre[c] : a);
+            m.b[c] = (float)b;
         }
     }
     __syncthreads();
 }
 
-/* What the sums of channel `c` of the chunk say about the parameters. */
-__device__ __forceinline__ void channel_gradients(const NormBackward &op, const NormCut &cut, int sample,
-                                                  const NormSums &m, int c) {
+/* What the sums say about the parameters. */
+__device__ __forceinline__ void parameter_gradients(const NormBackward &op, const NormCut &cut,
+                                                    const NormMemory &m, int width) {
     const NormForward &forward = op.forward;
-    const int channel = blockIdx.x * cut.chunk + c;
-    const int64_t side = (int64_t)sample * cut.channels,
-                  group = (int64_t)sample * forward.groups + channel / cut.size;
-    const float factor =
-        forward.scale_shift.data ? 1.0f + element_load(forward.scale_shift, 2 * side + channel) : 1.0f;
+    const int64_t side = (int64_t)blockIdx.y * cut.channels;
     float *partial = (float *)op.workspace + 2 * side;
-    partial[channel] = factor * m.t[c];
-    partial[cut.channels + channel] = factor * m.s[c];
-    if (op.dscale_shift.data) {
+    if (blockIdx.x % cut.cluster) return;
+    for (int c = threadIdx.x; c < cut.chunk; c += NORM_THREADS) {
+        const int channel = blockIdx.x / cut.cluster * cut.chunk + c;
+        const float s = m.sum[c], t = m.sum[width + c];
+        const float factor =
+            forward.scale_shift.data ? 1.0f + element_load(forward.scale_shift, 2 * side + channel) : 1.0f;
+        partial[channel] = factor * t;
+        partial[cut.channels + channel] = factor * s;
+        if (!op.dscale_shift.data) continue;
         element_store(op.dscale_shift, 2 * side + channel,
-                      fmaf(forward.gamma[channel], m.t[c], forward.beta[channel] * m.s[c]));
-        element_store(op.dscale_shift, 2 * side + cut.channels + channel, m.s[c]);
-    }
-    if (op.dbias.data) {
-        const float b = m.b[c] / forward.statistics[2 * group + 1];
-        element_store(op.dbias, side + channel,
-                      m.slope[c] * m.s[c] - (float)cut.pixels * m.a[c] - b * m.u[c]);
+                      fmaf(forward.gamma[channel], t, forward.beta[channel] * s));
+        element_store(op.dscale_shift, 2 * side + cut.channels + channel, s);
     }
 }
 
-template <typename T, int V>
-__device__ __forceinline__ void
-gradient_write(const NormBackward &op, const NormCut &cut, NormDrop drop, const RandomKey &key,
-               const NormLane<T> &l, const NormAffine<V> &a, const T *dy, const NormSums &m, int sample) {
-    const int lane = threadIdx.x % cut.lanes * V;
-    const int64_t at = (int64_t)sample * cut.pixels * l.stride + l.first - (l.source ? op.forward.x[0].c : 0);
-    T *dx = (T *)op.dx[l.source].data + at;
-    const T *add = op.add[l.source].data ? (const T *)op.add[l.source].data + at : NULL;
-    for (int p = l.row; p < cut.pixels; p += cut.rows) {
-        const NormPixel<V> pixel = pixel_make<T, V>(op, cut, drop, key, l, a, dy, p);
-        float out[V], more[V] = {};
-        if (add) pack_load<T, V>(add + (int64_t)p * l.stride, more);
+/* The gradient of the per-sample bias: dx summed over the pixels. */
+template <int V>
+__device__ __forceinline__ void bias_gradient(const NormBackward &op, const NormCut &cut, const NormMemory &m,
+                                              const NormLane &l, float (&sums)[V]) {
+    norm_sum<V, 1>(sums, cut, m, l.lane, 1);
+    if (blockIdx.x % cut.cluster) return;
+    const int64_t at = (int64_t)blockIdx.y * cut.channels + blockIdx.x / cut.cluster * cut.chunk;
+    for (int c = threadIdx.x; c < cut.chunk; c += NORM_THREADS) element_store(op.dbias, at + c, m.sum[c]);
+}
+
+/* Pass 2: dx, some pixels at a time, because `add` comes from memory. */
+template <typename T, int V, bool CACHED, int TAIL>
+__device__ __forceinline__ void gradient_write(const NormBackward &op, const NormCut &cut, NormDrop drop,
+                                               const NormSlabs<T> &s, const NormMemory &m,
+                                               const NormLane &l) {
+    constexpr int BATCH = 2;
+    T *dx = (T *)op.dx[l.source].data + l.x;
+    const T *add = op.add[l.source].data ? (const T *)op.add[l.source].data + l.x : NULL;
+    const float add_scale = op.add_scale[l.source];
+    NormMap<V> map = {};
+    float a[V], b[V], sums[V] = {};
+    map_load<V, TAIL>(op, drop, m, l, map);
+    pack_load<float, V>(m.a + l.lane * V, a);
+    pack_load<float, V>(m.b + l.lane * V, b);
+    for (int first = 0; first < l.turns; first += BATCH) {
+        Pack<T, V> more[BATCH];
 #pragma unroll
-        for (int k = 0; k < V; k++) {
-            const float gradient =
-                fmaf(a.slope[k], pixel.dv[k], -m.a[lane + k]) - pixel.distance[k] * m.b[lane + k];
-            out[k] = fmaf(op.add_scale[l.source], more[k], gradient);
+        for (int i = 0; i < BATCH; i++)
+            if (add && first + i < l.turns)
+                more[i] = *reinterpret_cast<const Pack<T, V> *>(add + (int64_t)(first + i) * l.x_step);
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            if (first + i >= l.turns) break;
+            float x[V], out[V], added[V] = {};
+            if (add) pack_widen<T, V>(more[i], added);
+            pixel_load<T, V, CACHED>(s, l, first + i, x, out);
+            distance_make<T, V>(map, x);
+            if (!CACHED) gradient_make<T, V, TAIL>(op, drop, map, l, first + i, x, out);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                out[k] = fmaf(-x[k], b[k], fmaf(map.slope[k], out[k], -a[k]));
+                sums[k] += out[k];
+                out[k] = fmaf(add_scale, added[k], out[k]);
+            }
+            pack_store<T, V>(dx + (int64_t)(first + i) * l.x_step, out);
         }
-        pack_store<T, V>(dx + (int64_t)p * l.stride, out);
     }
+    if (op.dbias.data) bias_gradient<V>(op, cut, m, l, sums);
 }
 
-template <typename T, int V>
-__global__ void __launch_bounds__(NORM_THREADS)
+template <typename T, int V, bool CACHED, int TAIL>
+__global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     norm_backward_kernel(NormBackward op, NormCut cut, NormDrop drop) {
     extern __shared__ float4 shared[];
-    float *rows = (float *)shared, *line = rows + cut.rows * cut.chunk;
-    const int sample = blockIdx.y, chunk = cut.chunk;
-    const NormSums m = {
-        line, line + chunk, line + 2 * chunk, line + 3 * chunk, line + 4 * chunk, line + 5 * chunk};
-    const NormLane<T> l = norm_lane<T, V>(op.forward, cut, sample);
-    const T *dy = (const T *)op.dy.data + (int64_t)sample * cut.pixels * cut.channels + l.first;
-    NormAffine<V> a;
-    norm_affine<V>(op.forward, cut, sample, l.first, a);
-    RandomKey key = {};
-    if (drop.threshold) key = norm_drop_key(op.forward.dropout, sample);
-    float s[V] = {}, t[V] = {}, u[V] = {};
-    for (int p = l.row; p < cut.pixels; p += cut.rows) {
-        const NormPixel<V> pixel = pixel_make<T, V>(op, cut, drop, key, l, a, dy, p);
-#pragma unroll
-        for (int k = 0; k < V; k++) {
-            const float xhat = pixel.distance[k] * a.inverse[k];
-            s[k] += pixel.dv[k];
-            t[k] = fmaf(pixel.dv[k], xhat, t[k]);
-            u[k] += xhat;
-        }
+    const int width = norm_width(cut, V);
+    const NormMemory m = norm_memory((float *)shared, width);
+    const NormLane l = norm_lane<V>(op.forward, cut);
+    T *slab = (T *)((float *)shared + NORM_LINES * width);
+    const NormSlabs<T> s = {slab, slab + cut.part * cut.chunk, (const T *)op.forward.x[l.source].data + l.x,
+                            (const T *)op.dy.data + l.y};
+    if (CACHED) {
+        norm_fetch<T, V>(s.x, s.x_from, l.x_step, l);
+        norm_fetch<T, V>(s.dy, s.dy_from, l.y_step, l);
     }
-    sum_keep<V>(rows, cut, s, m.s);
-    sum_keep<V>(rows, cut, t, m.t);
-    sum_keep<V>(rows, cut, u, m.u);
-    if (l.row == 0)
-        for (int k = 0; k < V; k++) m.slope[threadIdx.x % cut.lanes * V + k] = a.slope[k];
-    means_make(op.forward, cut, sample, m);
-    for (int c = threadIdx.x; c < chunk; c += blockDim.x) channel_gradients(op, cut, sample, m, c);
-    if (op.dx[l.source].data) gradient_write<T, V>(op, cut, drop, key, l, a, dy, m, sample);
+    __pipeline_commit();
+    maps_make<T>(op.forward, cut, m);
+    __pipeline_wait_prior(0);
+    sums_make<T, V, CACHED, TAIL>(op, cut, drop, s, m, l);
+    means_make<T>(op.forward, cut, m, width);
+    parameter_gradients(op, cut, m, width);
+    if (op.dx[0].data || op.dx[1].data) {
+        NormLane wanted = l; /* a source whose gradient nobody asks for has no pixels */
+        if (!op.dx[l.source].data) wanted.turns = 0;
+        gradient_write<T, V, CACHED, TAIL>(op, cut, drop, s, m, wanted);
+    }
+    norm_leave(cut);
 }
 
-/* dgamma and dbeta from the samples' shares [samples][2][channels]: a warp of rows a channel, then those in
- * order. */
+/* dgamma and dbeta from the samples' shares [samples][2][channels]. */
 __global__ void samples_sum_kernel(const float *partial, int samples, int channels, float *dgamma,
                                    float *dbeta, bool accumulate) {
-    __shared__ double memory[8][33];
     const int c = blockIdx.x * 32 + threadIdx.x, columns = 2 * channels;
-    double sum = 0.0;
-    if (c < columns)
-        for (int n = threadIdx.y; n < samples; n += 8) sum += (double)partial[(int64_t)n * columns + c];
-    memory[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
+    const double sum = column_total(partial, samples, columns, columns);
     if (threadIdx.y || c >= columns) return;
-    for (int row = 1; row < 8; row++) sum += memory[row][threadIdx.x];
     float *out = c < channels ? dgamma : dbeta;
     const int channel = c < channels ? c : c - channels;
     if (out) out[channel] = (float)sum + (accumulate ? out[channel] : 0.0f);
@@ -172,18 +244,20 @@ __global__ void samples_sum_kernel(const float *partial, int samples, int channe
 
 template <typename T, int V> static void backward_run(Device *device, const NormBackward *op) {
     const NormForward *forward = &op->forward;
-    const NormCut cut = norm_cut(forward, V);
-    CHECK(cut.lanes <= NORM_THREADS, "norm: groups of %d channels are more than a block holds", cut.size);
-    const dim3 grid((unsigned)(forward->groups / cut.groups), (unsigned)forward->x[0].n);
-    const size_t bytes = (size_t)(cut.rows + 6) * (size_t)cut.chunk * sizeof(float);
-    if (bytes > (48 << 10))
-        CUDA_CHECK(cudaFuncSetAttribute(norm_backward_kernel<T, V>,
-                                        cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    norm_backward_kernel<T, V><<<grid, (unsigned)(cut.lanes * cut.rows), bytes, cuda_stream(device)>>>(
-        *op, cut, norm_drop_make(&forward->dropout));
-    CUDA_LAUNCHED("norm_backward");
+    const NormCut cut = norm_cut(forward, V, 2, norm_attribute(device, cudaDevAttrClusterLaunch));
+    size_t bytes;
+    void (*kernel)(NormBackward, NormCut, NormDrop) = norm_backward_kernel<T, V, false, TAIL_ANY>;
+    if (norm_fits(device, cut, V, 2 * (size_t)cut.part * cut.chunk * sizeof(T), &bytes)) {
+        kernel = norm_backward_kernel<T, V, true, TAIL_ANY>;
+        if constexpr (V > 1) {
+            if (norm_tail(forward) == TAIL_SILU) kernel = norm_backward_kernel<T, V, true, TAIL_SILU>;
+            if (norm_tail(forward) == TAIL_SILU_DROPOUT)
+                kernel = norm_backward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
+        }
+    }
+    norm_launch(device, kernel, op, forward, cut, norm_drop_make(&forward->dropout, op->dy_scale), bytes);
     if (!op->dgamma && !op->dbeta) return;
-    samples_sum_kernel<<<blocks_for(2 * cut.channels, 32), dim3(32, 8), 0, cuda_stream(device)>>>(
+    samples_sum_kernel<<<blocks_for(2 * cut.channels, 32), dim3(32, 32), 0, cuda_stream(device)>>>(
         (const float *)op->workspace, forward->x[0].n, cut.channels, op->dgamma, op->dbeta, op->accumulate);
     CUDA_LAUNCHED("samples_sum");
 }

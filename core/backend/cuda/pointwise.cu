@@ -25,7 +25,7 @@ __global__ void act_forward_kernel(const T *x, T *y, int64_t count, Activation a
     float value[V];
     pack_load<T, V>(x + i, value);
 #pragma unroll
-    for (int k = 0; k < V; k++) value[k] = activation_value(activation, value[k]);
+    for (int k = 0; k < V; k++) value[k] = activation_value<T>(activation, value[k]);
     pack_store<T, V>(y + i, value);
 }
 
@@ -64,7 +64,7 @@ template <typename T, int V> __global__ void act_backward_kernel(ActGradient<T> 
     if (a.add) pack_load<T, V>(a.add + i, add);
 #pragma unroll
     for (int k = 0; k < V; k++)
-        dy[k] = fmaf(a.add_scale, add[k], a.dy_scale * dy[k] * activation_slope(a.activation, x[k]));
+        dy[k] = fmaf(a.add_scale, add[k], a.dy_scale * dy[k] * activation_slope<T>(a.activation, x[k]));
     pack_store<T, V>(a.dx + i, dy);
 }
 

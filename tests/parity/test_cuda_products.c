@@ -1,0 +1,205 @@
+/* The ops that multiply matrices, convolutions, linear layers and attention, on CUDA against the CPU. Skipped
+ * where there is no card. PARITY_VERBOSE=1 prints how far apart they are. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "types.h"
+
+/* ---- convolutions ---- */
+
+static const ConvShape conv_shapes[] = {
+    {4, 16, 16, 3, 32, 3, 3, 1, 1, 1, 0}, {3, 8, 8, 32, 64, 3, 3, 1, 1, 1, 0},
+    {2, 9, 7, 16, 24, 3, 3, 2, 1, 1, 0},  {2, 8, 8, 40, 3, 3, 3, 1, 1, 1, 0},
+    {2, 8, 8, 16, 16, 5, 5, 1, 2, 2, 0},  {2, 17, 17, 16, 16, 1, 7, 1, 0, 3, 0},
+};
+
+static Both conv_x(const ConvShape *s) {
+    return both_random(dtype, s->n, s->h, s->w, s->c_in);
+}
+
+static Both conv_y(const ConvShape *s) {
+    return both_random(dtype, s->n, conv_out_h(s), conv_out_w(s), s->c_out);
+}
+
+static Both conv_weight(const ConvShape *s) {
+    return both_random(dtype, s->c_out, s->kernel_h, s->kernel_w, s->c_in);
+}
+
+static OpPlan *conv_plan(int side, ConvShape shape, ConvPass pass, const ConvEpilogue *epilogue,
+                         void **workspace) {
+    shape.dtype = side == CPU ? DTYPE_F32 : dtype;
+    OpPlan *plan = sides[side]->ops->conv_prepare(sides[side], &shape, pass, epilogue);
+    *workspace = side_memory(side, plan->workspace);
+    return plan;
+}
+
+/* What stands behind a convolution, and whether its preparation is told. */
+static const struct {
+    ConvEpilogue epilogue;
+    bool told;
+} endings[] = {{{false, false, 1}, true},       {{true, true, 0.7071f}, true}, {{true, true, 0.7071f}, false},
+               {{true, false, 1}, true},        {{true, false, 0.6f}, true},   {{false, true, 0.7071f}, true},
+               {{false, false, 0.7071f}, true}, {{false, true, 1}, false}};
+
+static void conv_forward_case(const ConvShape *shape, int number, int ending) {
+    const ConvEpilogue *e = &endings[ending].epilogue;
+    const Both x = conv_x(shape), weight = conv_weight(shape), residual = conv_y(shape),
+               bias = both_floats(shape->c_out);
+    const Tensor like = residual.at[CUDA];
+    const Both y = both_poisoned(dtype, like.n, like.h, like.w, like.c);
+    for (int s = 0; s < SIDES; s++) {
+        void *workspace;
+        OpPlan *plan = conv_plan(s, *shape, CONV_FORWARD, endings[ending].told ? e : NULL, &workspace);
+        const ConvForward op = {plan,
+                                x.at[s],
+                                y.at[s],
+                                e->residual ? residual.at[s] : none(),
+                                weight.at[s].data,
+                                e->bias ? bias.at[s].data : NULL,
+                                e->scale,
+                                workspace};
+        sides[s]->ops->conv_forward(sides[s], &op);
+        sides[s]->ops->plan_release(sides[s], plan);
+    }
+    near_check(&y, "conv_forward", 10 * number + ending);
+}
+
+/* `way` 0: nothing to add; 1: another tensor; 2: dx itself. */
+static void conv_data_case(const ConvShape *shape, int number, int way) {
+    const Both dy = conv_y(shape), weight = conv_weight(shape), add = conv_x(shape);
+    const Both dx =
+        way == 2 ? both_copy(&add) : both_poisoned(dtype, shape->n, shape->h, shape->w, shape->c_in);
+    for (int s = 0; s < SIDES; s++) {
+        void *workspace;
+        OpPlan *plan = conv_plan(s, *shape, CONV_BACKWARD_DATA, NULL, &workspace);
+        const Tensor added = way == 0 ? none() : way == 1 ? add.at[s] : dx.at[s];
+        sides[s]->ops->conv_backward_data(
+            sides[s],
+            &(ConvBackwardData){plan, dy.at[s], dx.at[s], added, weight.at[s].data, 0.3f, 1.7f, workspace});
+        sides[s]->ops->plan_release(sides[s], plan);
+    }
+    near_check(&dx, "conv_backward_data", 10 * number + way);
+}
+
+static void conv_weight_case(const ConvShape *shape, int number, bool accumulate) {
+    const Both x = conv_x(shape), dy = conv_y(shape), dbias = both_floats(shape->c_out);
+    const Both dweight = both_random(DTYPE_F32, shape->c_out, shape->kernel_h, shape->kernel_w, shape->c_in);
+    for (int s = 0; s < SIDES; s++) {
+        void *workspace;
+        OpPlan *plan = conv_plan(s, *shape, CONV_BACKWARD_WEIGHT, NULL, &workspace);
+        sides[s]->ops->conv_backward_weight(
+            sides[s], &(ConvBackwardWeight){plan, x.at[s], dy.at[s], dweight.at[s].data, dbias.at[s].data,
+                                            0.3f, accumulate, workspace});
+        sides[s]->ops->plan_release(sides[s], plan);
+    }
+    near_check(&dweight, "conv_backward_weight", number);
+    near_check(&dbias, "conv_backward_weight bias", number);
+}
+
+static void conv_body(void) {
+    for (int i = 0; i < LENGTH(conv_shapes); i++) {
+        for (int ending = 0; ending < LENGTH(endings); ending++)
+            conv_forward_case(&conv_shapes[i], i, ending);
+        for (int way = 0; way < 3; way++) conv_data_case(&conv_shapes[i], i, way);
+        for (int accumulate = 0; accumulate < 2; accumulate++)
+            conv_weight_case(&conv_shapes[i], i, accumulate);
+    }
+}
+
+static void test_conv(void **state) {
+    (void)state;
+    each_type(conv_body);
+}
+
+/* ---- linear ---- */
+
+static const struct {
+    int n, h, w, c0, c1, out;
+} linear_shapes[] = {
+    {3, 8, 8, 32, 0, 96}, {2, 4, 4, 40, 24, 16}, {5, 1, 1, 64, 0, 128}, {7, 1, 1, 24, 8, 10}};
+
+static void linear_case(int number) {
+    const int n = linear_shapes[number].n, h = linear_shapes[number].h, w = linear_shapes[number].w;
+    const int c0 = linear_shapes[number].c0, c1 = linear_shapes[number].c1, out = linear_shapes[number].out;
+    const Both x0 = both_random(dtype, n, h, w, c0), x1 = both_random(dtype, n, h, w, c1 ? c1 : 1);
+    const Both weight = both_random(dtype, out, 1, 1, c0 + c1), bias = both_floats(out);
+    const Both residual = both_random(dtype, n, h, w, out), dy = both_random(dtype, n, h, w, out);
+    const Both y = both_poisoned(dtype, n, h, w, out), plain = both_poisoned(dtype, n, h, w, out);
+    const Both dx0 = both_random(dtype, n, h, w, c0), dx1 = both_poisoned(dtype, n, h, w, c1 ? c1 : 1);
+    const Both dweight = both_random(DTYPE_F32, out, 1, 1, c0 + c1), dbias = both_floats(out);
+    for (int s = 0; s < SIDES; s++) {
+        Device *d = sides[s];
+        const Tensor second = c1 ? x1.at[s] : none(), dsecond = c1 ? dx1.at[s] : none();
+        LinearForward op = {{x0.at[s], second}, y.at[s],         residual.at[s],
+                            weight.at[s].data,  bias.at[s].data, 0.7f};
+        d->ops->linear_forward(d, &op);
+        op.y = plain.at[s], op.residual = none(), op.bias = NULL;
+        d->ops->linear_forward(d, &op);
+        d->ops->linear_backward_data(d, &(LinearBackwardData){dy.at[s],
+                                                              {dx0.at[s], dsecond},
+                                                              {dx0.at[s], c1 ? x1.at[s] : none()},
+                                                              weight.at[s].data,
+                                                              {c0, c1},
+                                                              0.3f,
+                                                              {1.7f, -0.5f}});
+        d->ops->linear_backward_weight(
+            d,
+            &(LinearBackwardWeight){
+                {x0.at[s], second}, dy.at[s], dweight.at[s].data, dbias.at[s].data, 0.3f, number % 2 == 0});
+    }
+    near_check(&y, "linear_forward", number);
+    near_check(&plain, "linear_forward plain", number);
+    near_check(&dx0, "linear_backward_data", number);
+    if (c1) near_check(&dx1, "linear_backward_data second", number);
+    near_check(&dweight, "linear_backward_weight", number);
+    near_check(&dbias, "linear_backward_weight bias", number);
+}
+
+static void linear_body(void) {
+    for (int i = 0; i < LENGTH(linear_shapes); i++) linear_case(i);
+}
+
+static void test_linear(void **state) {
+    (void)state;
+    each_type(linear_body);
+}
+
+/* ---- attention ---- */
+
+static void attention_case(int n, int h, int w, int heads, int width) {
+    const int inner = heads * width;
+    const Both qkv = both_random(dtype, n, h, w, 3 * inner), dy = both_random(dtype, n, h, w, inner);
+    const Both y = both_poisoned(dtype, n, h, w, inner), dqkv = both_poisoned(dtype, n, h, w, 3 * inner);
+    for (int s = 0; s < SIDES; s++) {
+        Device *d = sides[s];
+        void *forward = side_memory(s, d->ops->attention_workspace(d, &qkv.at[s], heads, false));
+        void *backward = side_memory(s, d->ops->attention_workspace(d, &qkv.at[s], heads, true));
+        d->ops->attention_forward(d, &(AttentionForward){qkv.at[s], y.at[s], heads, forward});
+        d->ops->attention_backward(
+            d, &(AttentionBackward){qkv.at[s], dy.at[s], dqkv.at[s], heads, 0.4f, backward});
+    }
+    near_check(&y, "attention_forward", heads);
+    near_check(&dqkv, "attention_backward", heads);
+}
+
+static void attention_body(void) {
+    attention_case(3, 8, 8, 1, 32);
+    attention_case(2, 5, 7, 2, 16);
+    attention_case(2, 16, 16, 4, 64);
+}
+
+static void test_attention(void **state) {
+    (void)state;
+    each_type(attention_body);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_conv),
+    };
+    return cmocka_run_group_tests(tests, sides_open, sides_close);
+}

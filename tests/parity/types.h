@@ -1,0 +1,39 @@
+/* What the parity tests of single ops share: each runs in every float type, with that type's bound. */
+#ifndef ICT_TESTS_TYPES_H
+#define ICT_TESTS_TYPES_H
+
+#include "sides.h"
+
+#define LENGTH(array) ((int)(sizeof(array) / sizeof *(array)))
+
+/* The type of this pass of a test, and its bound: the largest difference relative to the largest value. fp32
+ * differs by the order of sums; the others are rounded to 11 and 8 bits once or twice. */
+static DType dtype;
+static const struct {
+    DType dtype;
+    const char *name;
+    double bound;
+} types[] = {{DTYPE_F32, "fp32", 2e-5}, {DTYPE_F16, "fp16", 4e-3}, {DTYPE_BF16, "bf16", 3e-2}};
+static double bound;
+static const char *type_name;
+
+static inline void each_type(void (*body)(void)) {
+    if (!sides[CUDA]) skip();
+    for (int i = 0; i < LENGTH(types); i++) {
+        dtype = types[i].dtype, bound = types[i].bound, type_name = types[i].name;
+        body();
+        sides_release();
+    }
+}
+
+static inline void near_check(const Both *b, const char *what, int number) {
+    char text[128];
+    snprintf(text, sizeof text, "%s, %s, case %d", what, type_name, number);
+    both_check(b, bound, text);
+}
+
+static inline Tensor none(void) {
+    return (Tensor){0};
+}
+
+#endif
