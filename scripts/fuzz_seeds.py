@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seeds of the fuzz targets (tests/fuzz/seeds/<target>/) that are made, not found: small sound files of
-every form that a reader knows. Files that a fuzzer found, there too, are left alone. Needs numpy and Pillow.
+every form that a reader knows. Files that a fuzzer found, there too, are left alone. Needs numpy, Pillow and the
+program (build/ict).
 
     scripts/fuzz_seeds.py
 """
@@ -8,8 +9,12 @@ import gzip
 import io
 import json
 import pathlib
+import re
+import sqlite3
 import struct
+import subprocess
 import tarfile
+import tempfile
 import zipfile
 import zlib
 
@@ -241,7 +246,52 @@ def texts():
     seed("yaml", "deep", "[" * 40 + "]" * 40 + "\n")
 
 
+def datasets():
+    """The three files of fuzz_dataset.c; needs no random numbers, so that later seeds do not depend on it."""
+    info = ("name: set\nsource: seeds\ncount: 2\nheight: 2\nwidth: 2\nchannels: 3\nclasses: 3\n"
+            "class_names: [ant, bee, cat]\nhash: " + "0" * 64 + "\n")
+    images, labels, between = npy(np.zeros((2, 2, 2, 3), np.uint8)), npy(np.array([0, 2], np.int32)), b"\n====\n"
+
+    def files(name, *pieces):
+        seed("dataset", name, between.join(pieces))
+
+    files("whole", images, labels, info.encode())
+    files("unlabelled", images, b"", info.replace("classes: 3", "classes: 0").encode())
+    files("label-too-large", images, npy(np.array([0, 3], np.int32)), info.encode())
+    files("other-shape", images[:-1], labels, info.encode())
+    files("claims-gigabytes", images, labels, re.sub("(height|width): 2", r"\1: 65536", info).encode())
+    files("negative", images, labels, info.replace("count: 2", "count: -2").encode())
+    files("many-classes", images, labels, info.replace("classes: 3", "classes: 2147483647").encode())
+
+
+def databases():
+    """One run with a metric, an evaluation and an event, in the smallest pages; needs the program."""
+    program = ROOT / "build/ict"
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "x.db"
+        subprocess.run([program, "ls", "--db", path], cwd=ROOT, check=True, capture_output=True)
+        base = sqlite3.connect(path, isolation_level=None)
+        base.executescript("PRAGMA journal_mode = delete; PRAGMA page_size = 512; VACUUM")
+        seed("database", "empty", path.read_bytes())
+
+        def insert(table, **given):
+            columns = [row[1:3] for row in base.execute(f"PRAGMA table_info({table})")]
+            row = [given.get(name, 1 if kind in ("INTEGER", "REAL") else "x") for name, kind in columns]
+            base.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
+        insert("experiment", id=1)
+        insert("run", id="0123456789", experiment_id=1, state="done", config="seed: 0\n")
+        insert("plan", experiment_id=1, run_id="0123456789")
+        for table in ("metric", "evaluation", "artifact", "event"):
+            insert(table, run_id="0123456789")
+        base.close()
+        content = path.read_bytes()
+        seed("database", "one-run", content)
+        seed("database", "cut", content[:len(content) // 2])
+        seed("database", "no-database", b"SQLite format 4\0" + content[16:200])
+
+
 if __name__ == "__main__":
-    images(), zips(), arrays(), weights(), cifar(), texts(), imagenet()
+    images(), zips(), arrays(), weights(), cifar(), texts(), imagenet(), datasets(), databases()
     files = [path for path in SEEDS.rglob("*") if path.is_file()]
     print(f"{len(files)} seeds, {sum(path.stat().st_size for path in files)} bytes")

@@ -116,12 +116,20 @@ static int edit_distance(const char *a, const char *b) {
     return cost[rows][columns];
 }
 
-/* The last part of a dotted name alone ("batch" for "train.batch") is as good as one edit. */
-static int name_distance(const char *name, const char *candidate) {
-    const int distance = edit_distance(name, candidate);
+/* An edit adds or removes one letter at most, so names of very different lengths need no table. */
+static int distance_within(const char *a, const char *b, int most) {
+    const int longer = abs((int)strlen(a) - (int)strlen(b));
+    return longer > most ? longer : edit_distance(a, b);
+}
+
+/* The last part of a dotted name alone ("batch" for "train.batch") is as good as one edit. Exact up to
+ * `most`.
+ */
+static int name_distance(const char *name, const char *candidate, int most) {
+    const int distance = distance_within(name, candidate, most);
     const char *last = strrchr(candidate, '.');
     if (!last || strchr(name, '.')) return distance;
-    const int short_distance = 1 + edit_distance(name, last + 1);
+    const int short_distance = 1 + distance_within(name, last + 1, most);
     return short_distance < distance ? short_distance : distance;
 }
 
@@ -129,7 +137,7 @@ int text_nearest(const char *name, const char *const *candidates, int count) {
     int nearest = -1,
         best = 1 + ((int)strlen(name) + 2) / 4; /* a third to a quarter of the letters may be wrong */
     for (int i = 0; i < count; i++) {
-        const int distance = name_distance(name, candidates[i]);
+        const int distance = name_distance(name, candidates[i], best);
         if (distance >= best + (nearest < 0)) continue;
         best = distance;
         nearest = i;

@@ -69,9 +69,11 @@ bool dataset_info_read(const char *path, DatasetInfo *info, Error *error) {
     }
     free(text);
     const bool whole = info->count > 0 && info->height > 0 && info->width > 0 && info->channels > 0 &&
-                       info->classes >= 0 && strspn(info->hash.hex, "0123456789abcdef") == 64;
+                       info->classes >= 0 && info->classes <= CLASSES_MAX &&
+                       strspn(info->hash.hex, "0123456789abcdef") == 64;
     if (whole) return true;
-    return error_set(
-        error, "%s: is damaged: count, height, width, channels or hash is missing; import the data set again",
-        path);
+    return error_set(error,
+                     "%s: is damaged: count, height, width, channels, classes or hash is missing or "
+                     "impossible; import the data set again",
+                     path);
 }

@@ -5,7 +5,7 @@
 
 #include "train/dataset.h"
 
-enum { CLASS_NAMES_MAX = 64 };
+enum { CLASS_NAMES_MAX = 64, CLASSES_MAX = 1 << 20 };
 
 /* dataset.yaml: `key: value` lines. */
 typedef struct DatasetInfo {

@@ -21,14 +21,12 @@ static int label_compare(const void *a, const void *b) {
     return strcmp(((const NamedLabel *)a)->name, ((const NamedLabel *)b)->name);
 }
 
-enum { LABEL_MAX = 1 << 20 };
-
 static bool pair_read(const cJSON *pair, NamedLabel *label, Error *error) {
     const cJSON *name = pair ? pair->child : NULL, *value = name ? name->next : NULL;
     if (!cJSON_IsArray(pair) || !cJSON_IsString(name))
         return error_set(error, "dataset.json: an entry of \"labels\" is not [\"file name\", class number]");
     const bool whole = cJSON_IsNumber(value) && value->valuedouble == (double)value->valueint;
-    if (!whole || value->valueint < 0 || value->valueint >= LABEL_MAX)
+    if (!whole || value->valueint < 0 || value->valueint >= CLASSES_MAX)
         return error_set(error, "dataset.json: the label of '%s' is not a class number", name->valuestring);
     *label = (NamedLabel){name->valuestring, value->valueint};
     return true;

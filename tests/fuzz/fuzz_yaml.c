@@ -51,6 +51,7 @@ static void config_try(const uint8_t *bytes, size_t size) {
     CHECK(config_parse(text.text, text.length, "again.yaml", &again, &error), "%s", error.text);
     config_print(&again, false, &twice);
     CHECK(strcmp(text.text, twice.text) == 0, "a configuration that changes when read back");
+    if (!config_check(&config, &error)) fuzz_refused(&error);
     text_free(&text);
     text_free(&twice);
 }
