@@ -39,8 +39,8 @@ SHORT = [f"train.steps={STEPS}"]
 DEFAULTS = [
     # Eight stages in 20 steps: N doubles every two steps, from 11 to 1281.
     ["experiments/cifar10_main.yaml", *SMALL, *SHORT],
-    ["experiments/cifar10_ct.yaml", *SMALL, *SHORT],
-    ["experiments/cifar10_ct.yaml", *SMALL],
+    ["experiments/cifar10_ct.yaml", *SMALL, *SHORT, "ct.distance=l2"],
+    ["experiments/cifar10_ct.yaml", *SMALL, "ct.distance=l2"],
     ["experiments/imagenet64_main.yaml", *SMALL, *SHORT, "model.head_channels=8", "model.attention=[16, 8]", "precision=fp32"],
 ]
 

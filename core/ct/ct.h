@@ -18,6 +18,14 @@ typedef enum NoiseLaw { NOISE_UNIFORM, NOISE_LOGNORMAL } NoiseLaw;
 typedef enum Weighting { WEIGHTING_ONE, WEIGHTING_INVERSE_GAP } Weighting;
 typedef enum TeacherSchedule { TEACHER_FIXED, TEACHER_CT } TeacherSchedule;
 
+/* The network of the perceptual distance. */
+typedef struct FeatureConfig {
+    char name[64]; /* of the weights: "vgg16-lpips" */
+    char hash[72]; /* SHA-256 of their file, "any" before it is known */
+    PoolKind pool; /* of a vgg16: CM's CIFAR code keeps max, OpenAI's takes the mean */
+    int size;      /* images are resized to size x size; 0: to what the network was made for */
+} FeatureConfig;
+
 typedef struct CtConfig {
     double sigma_min, sigma_max, sigma_data, rho;
     bool sigma_shift; /* subtract sigma_min in c_skip and c_out (CM); off: ECT's training */
@@ -26,8 +34,10 @@ typedef struct CtConfig {
     NoiseLaw noise;
     double p_mean, p_std; /* of ln sigma, lognormal law */
     Weighting weighting;
-    Distance distance;
-    double huber_c;     /* 0: 0.00054 sqrt(d) */
+    Distance
+        distance;   /* l2 squared; l2 and l1 means over the image's elements; perceptual: LPIPS, per image */
+    double huber_c; /* 0: 0.00054 sqrt(d) */
+    FeatureConfig perceptual;
     double teacher_ema; /* 0: teacher = stopgrad(student); mu, or mu_0 of the CT schedule */
     TeacherSchedule teacher_schedule;
 } CtConfig;

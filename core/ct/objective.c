@@ -29,6 +29,9 @@ struct Objective {
     Level *student, *teacher;
     float *loss, *residual; /* for the global batch */
     int32_t *pair;
+    Perceptual *perceptual; /* NULL, as the next two, with any other distance */
+    Tensor df_student;
+    float *distance; /* for a micro-batch */
 };
 
 /* ------------------------------------------------------------------------------------------ memory */
@@ -101,8 +104,16 @@ Objective *objective_create(const CtConfig *ct, const Network *network, ImageSou
     return o;
 }
 
+void objective_use_features(Objective *o, const FeatureNetwork *features) {
+    CHECK(!o->perceptual && o->ct->distance == DISTANCE_PERCEPTUAL, "features for another distance");
+    o->perceptual = perceptual_create(features, o->device);
+    o->df_student = image_make(o, DTYPE_F32);
+    o->distance = memory(o, (size_t)o->network.n, sizeof *o->distance);
+}
+
 void objective_free(Objective *o) {
     if (!o) return;
+    perceptual_free(o->perceptual);
     void *all[] = {o->table,
                    o->levels,
                    o->thresholds,
@@ -119,7 +130,9 @@ void objective_free(Objective *o) {
                    o->teacher,
                    o->loss,
                    o->residual,
-                   o->pair};
+                   o->pair,
+                   o->df_student.data,
+                   o->distance};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (all[i]) o->device->release(o->device, all[i]);
     }
@@ -183,8 +196,20 @@ static void denoise(Objective *o, GraphSchedule schedule, const GraphRun *run, T
                                  &(Precondition){.noisy = noisy, .network = F, .f = f, .level = level});
 }
 
+/* The distance of each image, and its gradient with respect to f_student. */
+static void perceptual_measure(Objective *o, const ObjectiveRun *run) {
+    CHECK(o->perceptual, "a perceptual distance needs a feature network");
+    perceptual_run(o->perceptual, &(PerceptualRun){.a = o->f_student,
+                                                   .b = o->f_teacher,
+                                                   .da = o->df_student,
+                                                   .level = o->student,
+                                                   .scale = run->gradient_scale / (float)o->batch,
+                                                   .distance = o->distance});
+}
+
 static void loss_measure(Objective *o, const ObjectiveRun *run) {
     const int dimension = o->network.h * o->network.w * o->network.c;
+    if (o->ct->distance == DISTANCE_PERCEPTUAL) perceptual_measure(o, run);
     o->device->ops->consistency_loss(
         o->device, &(ConsistencyLoss){.distance = o->ct->distance,
                                       .huber_c = (float)ct_huber_c(o->ct, dimension),
@@ -196,7 +221,9 @@ static void loss_measure(Objective *o, const ObjectiveRun *run) {
                                       .dnetwork = graph_gradient(o->network.graph, o->network.output),
                                       .student = o->student,
                                       .loss = o->loss + run->first_sample,
-                                      .residual = o->residual + run->first_sample});
+                                      .residual = o->residual + run->first_sample,
+                                      .perceptual = o->distance,
+                                      .df_student = o->df_student});
 }
 
 void objective_run(Objective *o, const ObjectiveRun *run) {

@@ -5,7 +5,7 @@
 #define ICT_CT_OBJECTIVE_H
 
 #include "ct/ct.h"
-#include "graph/graph.h"
+#include "ct/perceptual.h"
 
 /* A prepared network and the values the objective feeds (model/unet.h's UNet, or any other graph with this
  * shape). */
@@ -34,6 +34,10 @@ typedef struct Objective Objective;
 Objective *objective_create(const CtConfig *, const Network *, ImageSource, Device *, uint32_t batch,
                             uint64_t seed);
 void objective_free(Objective *);
+
+/* The network of a perceptual distance, for images of the trained network's size; borrowed. Needed before the
+ * first run when ct.distance is perceptual. */
+void objective_use_features(Objective *, const FeatureNetwork *);
 
 /* Uploads the table of the current N, at most ct_levels_limit() levels. */
 void objective_set_levels(Objective *, const LevelTable *host);

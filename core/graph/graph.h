@@ -111,6 +111,8 @@ void graph_forward(Graph *, GraphSchedule, const GraphRun *);
  * gradients go to the flat array `gradients` (added when `accumulate`); NULL for a frozen network. */
 void graph_backward(Graph *, const GraphRun *, float *gradients, bool accumulate);
 
+Tensor graph_shape(const Graph *, Value); /* its data is NULL */
+
 /* Where a value, or its gradient, lies. Outputs, inputs with a gradient, and while their schedule runs,
  * everything. */
 Tensor graph_value(const Graph *, GraphSchedule, Value);

@@ -81,6 +81,12 @@ static Tensor shape_of(const Graph *graph, Value value) {
     return graph->values[value].shape;
 }
 
+Tensor graph_shape(const Graph *graph, Value value) {
+    Tensor shape = shape_of(graph, value);
+    shape.data = NULL;
+    return shape;
+}
+
 /* Appends the node; its output needs a gradient when it has parameters or when any of its inputs needs one.
  */
 static Value node_add(Graph *graph, Node node, Tensor shape, bool has_parameters) {

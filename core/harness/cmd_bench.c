@@ -23,6 +23,7 @@ typedef struct Bench {
     Paths paths;
     Config config;
     Dataset data;
+    char features[1024];
     Device *device;
     int ticks; /* seen; the first one warms up and does not count */
     double measured, images;
@@ -110,6 +111,7 @@ static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
                               .device = bench->device,
                               .seed = (uint64_t)bench->config.seed,
                               .precision = bench->config.precision,
+                              .features = *bench->features ? bench->features : NULL,
                               .folder = folder,
                               .name = "bench"};
     const TrainHooks hooks = {.context = bench, .on_tick = on_tick, .should_stop = on_stop};
@@ -232,6 +234,7 @@ static bool bench_plan(Bench *bench, char **words, int count, Error *error) {
                                  .overrides = (const char *const *)(words + named),
                                  .override_count = count - named,
                                  .data_folder = bench->paths.data,
+                                 .weights_folder = bench->paths.weights,
                                  .scale_folder = path_join(scales, bench->paths.root, "experiments/scales")};
     Plan plan;
     if (!plan_make(&request, &plan, error)) return false;
@@ -242,7 +245,9 @@ static bool bench_plan(Bench *bench, char **words, int count, Error *error) {
 
 static bool bench_all(Bench *bench, Error *error) {
     int micro_batch = 0;
-    if (!dataset_open(&bench->config.data, bench->paths.data, &bench->data, error)) return false;
+    if (!config_bind_features(&bench->config, bench->paths.weights, bench->features, error) ||
+        !dataset_open(&bench->config.data, bench->paths.data, &bench->data, error))
+        return false;
     bool done = device_open(bench->device_spec, bench->threads, &bench->device, error);
     if (done) {
         done = steps_measure(bench, &micro_batch, error);

@@ -60,6 +60,7 @@ static bool plan_of(const RunOptions *options, Plan *plan, Error *error) {
                                  .override_count = options->override_count,
                                  .scale = options->scale,
                                  .data_folder = options->paths.data,
+                                 .weights_folder = options->paths.weights,
                                  .scale_folder =
                                      path_join(scales, options->paths.root, "experiments/scales")};
     return plan_make(&request, plan, error);

@@ -71,6 +71,10 @@ bool config_check(const Config *, Error *);
  * config_check. */
 bool config_bind(Config *, const Dataset *, Error *);
 
+/* The same for the network of a perceptual distance: its checksum, which must be the one asked for if one is,
+ * and in `path` its file below `folder` (weights); "" with other distances. */
+bool config_bind_features(Config *, const char *folder, char path[1024], Error *);
+
 /* Every key with type, default, range and help. */
 void config_help(Text *out);
 

@@ -49,6 +49,7 @@ static const char *first_of(const char *said, const char *variable) {
 Paths paths_find(const char *database, const char *results, const char *data) {
     Paths paths = {0};
     root_find(paths.root);
+    const char *weights = first_of(NULL, "ICT_WEIGHTS");
     database = first_of(database, "ICT_DB");
     data = first_of(data, "ICT_DATA");
     if (results)
@@ -65,6 +66,10 @@ Paths paths_find(const char *database, const char *results, const char *data) {
         snprintf(paths.data, sizeof paths.data, "%s", data);
     else
         below_root(&paths, "data", paths.data);
+    if (weights)
+        snprintf(paths.weights, sizeof paths.weights, "%s", weights);
+    else
+        below_root(&paths, "weights", paths.weights);
     return paths;
 }
 

@@ -10,6 +10,7 @@ typedef struct Paths {
     char database[1024]; /* --db, ICT_DB, or <results>/ict.db */
     char results[1024];  /* --folder, or the database's folder, or <root>/results */
     char data[1024];     /* --data, ICT_DATA, or <root>/data */
+    char weights[1024];  /* of feature networks: ICT_WEIGHTS, or <root>/weights */
 } Paths;
 
 /* Each argument is what the user said, or NULL. */

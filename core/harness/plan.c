@@ -98,8 +98,14 @@ static bool run_bind(Planner *planner, const Point *point, const Experiment *exp
         return false;
     }
     memcpy(run->data_hash, data->hash.hex, sizeof run->data_hash);
-    if (config_bind(&run->config, data, &error)) return true;
-    point_complain(planner, point, experiment, error.text);
+    if (!config_bind(&run->config, data, &error)) {
+        point_complain(planner, point, experiment, error.text);
+        return false;
+    }
+    const char *weights = planner->request->weights_folder;
+    char path[1024];
+    if (config_bind_features(&run->config, weights ? weights : "weights", path, &error)) return true;
+    problem_add(&planner->problems, point_place(point, "ct.distance", experiment->file), "%s", error.text);
     return false;
 }
 

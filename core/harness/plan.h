@@ -36,7 +36,8 @@ typedef struct PlanRequest {
     int override_count;
     const char *scale; /* NULL: the experiment's own (paper, unless its file says otherwise) */
     const char *data_folder;
-    const char *scale_folder; /* NULL: experiments/scales */
+    const char *weights_folder; /* feature networks; NULL: weights */
+    const char *scale_folder;   /* NULL: experiments/scales */
     bool without_data; /* opens no data set; ids and data hashes stay empty, nothing is checked against the
                           data */
 } PlanRequest;

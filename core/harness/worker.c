@@ -138,6 +138,7 @@ static bool data_open(Worker *worker, Error *error) {
 }
 
 static bool trainer_make(Worker *worker, Error *error) {
+    if (!config_bind_features(&worker->config, worker->paths.weights, worker->features, error)) return false;
     worker->config_hash = training_hash(&worker->config);
     snprintf(worker->name, sizeof worker->name, "run %s", worker->id);
     const TrainSetup setup = {.model = &worker->config.model,
@@ -149,6 +150,7 @@ static bool trainer_make(Worker *worker, Error *error) {
                               .seed = (uint64_t)worker->config.seed,
                               .precision = worker->config.precision,
                               .sharing = worker->sharing,
+                              .features = *worker->features ? worker->features : NULL,
                               .folder = worker->folder,
                               .config_hash = worker->config_hash.hex,
                               .name = worker->name};

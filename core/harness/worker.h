@@ -15,6 +15,7 @@ typedef struct Worker {
     Store *store;
     Config config;
     Dataset data;
+    char features[1024]; /* file of the perceptual distance's network, "" without one */
     Device *device;
     Trainer *trainer;
     Evaluator *evaluator;

@@ -2,7 +2,7 @@
 #include "model/layers.h"
 #include <math.h>
 
-enum { STAGES = 3 };
+enum { STAGES = CLASSIFIER_STAGES };
 
 static Builder judge_builder(const ModelConfig *config, ParamSet *params, Graph *graph) {
     Builder b = builder_create(config, params, graph);
@@ -20,24 +20,29 @@ static Value stage_conv(Builder *b, Value x, int stage, int c_in, int c_out) {
     return layer_conv(b, name, x, c_in, c_out, 1, b->init, NO_VALUE, 1);
 }
 
-JudgeNet classifier_record(ParamSet *params, Graph *graph, int n, int resolution, int channels, int classes) {
+JudgeNet classifier_record_on(ParamSet *params, Graph *graph, Value input, int channels, int classes) {
     static const int width[STAGES] = {24, 48, 96};
     static const ModelConfig none = {0};
     Builder b = judge_builder(&none, params, graph);
-    JudgeNet net = {.input =
-                        graph_input(graph, "image", DTYPE_F32, n, resolution, resolution, channels, false),
-                    .dimension = classes};
+    JudgeNet net = {.input = input, .dimension = classes};
     Value h = net.input;
     for (int i = 0; i < STAGES; i++) {
         char name[32];
         snprintf(name, sizeof name, "stage%d.norm", i);
         h = stage_conv(&b, h, i, i ? width[i - 1] : channels, width[i]);
         h = layer_norm(&b, name, (Feature){.value = h, .second = NO_VALUE, .channels = width[i]}, ACT_SILU);
+        net.stage[i] = h;
     }
     graph_scope(graph, "head");
     h = graph_pool(graph, h, POOL_MEAN, 0, 0, 0);
     const LayerInit head = {INIT_KAIMING_NORMAL, 1, 0};
     net.output = layer_linear(&b, "head", h, width[STAGES - 1], classes, head, true, NO_VALUE);
+    return net;
+}
+
+JudgeNet classifier_record(ParamSet *params, Graph *graph, int n, int resolution, int channels, int classes) {
+    const Value input = graph_input(graph, "image", DTYPE_F32, n, resolution, resolution, channels, false);
+    const JudgeNet net = classifier_record_on(params, graph, input, channels, classes);
     graph_output(graph, net.output);
     return net;
 }

@@ -6,15 +6,21 @@
 
 #include "model/param.h"
 
+enum { CLASSIFIER_STAGES = 3 };
+
 typedef struct JudgeNet {
-    Value input;  /* n x h x w x c, fp32 in [-1, 1] */
-    Value output; /* n x 1 x 1 x dimension: logits, or pooled features */
+    Value input;                    /* n x h x w x c, fp32 in [-1, 1] */
+    Value stage[CLASSIFIER_STAGES]; /* of a classifier: what each stage makes */
+    Value output;                   /* n x 1 x 1 x dimension: logits, or pooled features */
     int dimension;
 } JudgeNet;
 
 /* conv - group norm - SiLU, three times with mean pooling between; mean over the image; linear to `classes`
  * logits. */
 JudgeNet classifier_record(ParamSet *, Graph *, int n, int resolution, int channels, int classes);
+
+/* The same on images that the graph has already, without naming an output. */
+JudgeNet classifier_record_on(ParamSet *, Graph *, Value input, int channels, int classes);
 
 enum { RANDOM_FEATURES = 128 };
 

@@ -40,6 +40,7 @@ typedef struct TrainSetup {
     Precision precision;     /* of the network; CPUs compute in fp32 whatever it says */
     int sharing;             /* runs that share the device's memory, 0: this one alone */
     bool gather_data;        /* batches are gathered on the host even when the data set fits on the device */
+    const char *features;    /* file of ct->perceptual's network; NULL with any other distance */
     const char *folder;      /* checkpoints go to <folder>/checkpoint-<step>.safetensors */
     const char *config_hash; /* stored in checkpoints, which are refused when it differs; may be NULL */
     const char *name;        /* of the run, for messages of fatal errors ("run 1f3a9c02"); may be NULL */

@@ -1,4 +1,5 @@
 /* Putting a Trainer together, taking it apart, and drawing samples with it. */
+#include "train/features.h"
 #include "train/fit.h"
 #include "train/trainer_state.h"
 
@@ -45,6 +46,16 @@ static int micro_batch_cpu(const TrainSetup *s) {
     return micro;
 }
 
+static FeatureRequest features_request(const TrainSetup *s, int images) {
+    return (FeatureRequest){.n = images,
+                            .h = s->data->height,
+                            .w = s->data->width,
+                            .c = s->data->channels,
+                            .pool = s->ct->perceptual.pool,
+                            .size = s->ct->perceptual.size,
+                            .tf32 = network_precision(s->device, s->precision) != PRECISION_FP32};
+}
+
 /* What other runs on the same device leave. */
 static size_t memory_share(const TrainSetup *s) {
     size_t available = 0, total = 0;
@@ -61,7 +72,10 @@ static int micro_batch_fit(const TrainSetup *s, Error *error) {
                                 .precision = s->precision,
                                 .resolution = s->data->height,
                                 .channels = s->data->channels};
-    const size_t available = memory_share(s);
+    const FeatureRequest features = features_request(s, s->train->batch);
+    size_t available = memory_share(s), taken = 0;
+    if (s->features && !features_memory(s->features, &features, s->device, &taken, error)) return 0;
+    available -= taken < available ? taken : available;
     const int micro = fit_micro_batch(&request, available);
     if (micro) return micro;
     const FitNeeds needs = fit_needs(&request, 1);
@@ -143,6 +157,21 @@ static void parts_create(Trainer *t, int micro) {
     weights_initialise(t);
 }
 
+/* In fp16 and bf16 runs too the feature network computes in fp32 with TF32's products: its gradients, divided
+ * among 50,000 positions, would leave fp16's range. */
+static bool features_make(Trainer *t, Error *error) {
+    const TrainSetup *s = &t->setup;
+    if (s->ct->distance != DISTANCE_PERCEPTUAL) return true;
+    CHECK(s->features, "a perceptual distance without a network");
+    const FeatureRequest request = features_request(s, t->network.n);
+    const char *hash = s->ct->perceptual.hash;
+    if (!features_open(s->features, strcmp(hash, "any") ? hash : NULL, &request, s->device, &t->features,
+                       error))
+        return false;
+    objective_use_features(t->objective, &t->features);
+    return true;
+}
+
 Trainer *trainer_open(const TrainSetup *setup, Error *error) {
     if (!setup_check(setup, error)) return NULL;
     const int micro = micro_batch_choose(setup, error);
@@ -152,7 +181,7 @@ Trainer *trainer_open(const TrainSetup *setup, Error *error) {
     t->setup = *setup;
     t->saved = -1;
     parts_create(t, micro);
-    if (!checkpoint_resume(t, error)) {
+    if (!features_make(t, error) || !checkpoint_resume(t, error)) {
         trainer_close(t);
         return NULL;
     }
@@ -166,6 +195,7 @@ void trainer_close(Trainer *t) {
     sampler_free(t->sampler);
     replay_release(&t->replay, device);
     objective_free(t->objective);
+    features_close(&t->features, device);
     optimiser_free(&t->optimiser);
     network_free(&t->network);
     window_free(t);
@@ -193,7 +223,9 @@ bool trainer_holds_data(const Trainer *t) {
 }
 
 GraphCost trainer_cost(const Trainer *t) {
-    return graph_cost(t->network.graph, GRAPH_TRAIN);
+    GraphCost cost = graph_cost(t->network.graph, GRAPH_TRAIN);
+    if (t->features.graph) cost.arena_bytes += graph_cost(t->features.graph, GRAPH_TRAIN).arena_bytes;
+    return cost;
 }
 
 /* ------------------------------------------------------------------------------------------ sampling */

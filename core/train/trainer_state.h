@@ -30,8 +30,9 @@ struct Trainer {
     Network network;
     Optimiser optimiser;
     Objective *objective;
-    Sampler *sampler;  /* NULL until the first sample */
-    void *sample_cast; /* weights being sampled, in the network's dtype; NULL where not needed */
+    FeatureNetwork features; /* of a perceptual distance; no graph: none */
+    Sampler *sampler;        /* NULL until the first sample */
+    void *sample_cast;       /* weights being sampled, in the network's dtype; NULL where not needed */
     Source source;
     Replay replay; /* of one step */
     Window window;

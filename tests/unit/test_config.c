@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/near.h"
+#include "tests/unit/config_defaults.h"
 
 static void set(Config *config, const char *key, const char *value) {
     Error error = {0};
@@ -26,76 +27,6 @@ static char *printed(const Config *config, ConfigPart part) {
     config_print(config, part, &text);
     return text.text;
 }
-
-/* A key at its default does not enter the identity, so each of these lines is part of the id of every run
- * that left the key alone. Add lines for new keys; to change one, raise NUMERICS_VERSION. (Most of them are
- * the paper's CIFAR-10 model.) */
-static const char defaults[] = "seed: 0\n"
-                               "precision: fp32\n"
-                               "data.name: cifar10\n"
-                               "data.resolution: 0\n"
-                               "data.count: 0\n"
-                               "data.seed: 0\n"
-                               "data.flip: true\n"
-                               "model.architecture: song\n"
-                               "model.channels: 128\n"
-                               "model.channel_mult: [2, 2, 2]\n"
-                               "model.blocks: 4\n"
-                               "model.attention: [16]\n"
-                               "model.head_channels: 0\n"
-                               "model.embedding: fourier\n"
-                               "model.fourier_scale: 0.02\n"
-                               "model.noise_scale: 1\n"
-                               "model.noise_mult: 2\n"
-                               "model.embedding_mult: 4\n"
-                               "model.encoder: residual\n"
-                               "model.decoder: standard\n"
-                               "model.filter: [1, 3, 3, 1]\n"
-                               "model.dropout: 0.3\n"
-                               "model.dropout_max_resolution: 0\n"
-                               "model.scale_shift: false\n"
-                               "model.class_conditional: false\n"
-                               "model.label_dropout: 0\n"
-                               "model.augment_dim: 0\n"
-                               "ct.sigma_min: 0.002\n"
-                               "ct.sigma_max: 80\n"
-                               "ct.sigma_data: 0.5\n"
-                               "ct.rho: 7\n"
-                               "ct.sigma_shift: true\n"
-                               "ct.curriculum: exponential\n"
-                               "ct.s0: 10\n"
-                               "ct.s1: 1280\n"
-                               "ct.noise: lognormal\n"
-                               "ct.p_mean: -1.1\n"
-                               "ct.p_std: 2\n"
-                               "ct.weighting: inverse_gap\n"
-                               "ct.distance: pseudo_huber\n"
-                               "ct.huber_c: 0\n"
-                               "ct.teacher_ema: 0\n"
-                               "ct.teacher_schedule: fixed\n"
-                               "train.steps: 400000\n"
-                               "train.batch: 1024\n"
-                               "train.micro_batch: 0\n"
-                               "train.loss_scale: 65536\n"
-                               "train.optimizer: radam\n"
-                               "train.lr: 0.0001\n"
-                               "train.beta1: 0.9\n"
-                               "train.beta2: 0.999\n"
-                               "train.eps: 1e-08\n"
-                               "train.weight_decay: 0\n"
-                               "train.ema: [0.05, 0.1, 0.99993]\n"
-                               "train.tick: 100\n"
-                               "train.checkpoint: 2000\n"
-                               "evaluation.at: [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1]\n"
-                               "evaluation.samples: 50000\n"
-                               "evaluation.nfe: [1, 2]\n"
-                               "evaluation.sigma_mid: 0.821\n"
-                               "evaluation.sigmas: []\n"
-                               "evaluation.weights: ema:0.99993\n"
-                               "evaluation.clip: false\n"
-                               "evaluation.rounding: round\n"
-                               "evaluation.metrics: [fd-random]\n"
-                               "evaluation.grid: 64\n";
 
 static void defaults_stay_what_they_are(void **state) {
     (void)state;
@@ -426,7 +357,7 @@ static void help_names_every_key(void **state) {
         snprintf(line, sizeof line, "\n%s%s: ", config_keys[i].name, config_keys[i].identity ? "" : " *");
         if (!strstr(text_view(&help), line)) fail_msg("no help for %s", config_keys[i].name);
     }
-    assert_non_null(strstr(text_view(&help), "\n    one of pseudo_huber, l2, l1\n"));
+    assert_non_null(strstr(text_view(&help), "\n    one of pseudo_huber, l2, l1, perceptual\n"));
     assert_non_null(strstr(text_view(&help), "\n    list of at most 8, each a whole number in [1, 1024]\n"));
     text_free(&help);
 }

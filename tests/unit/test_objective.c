@@ -9,6 +9,11 @@
 
 #include "tests/unit/near.h"
 #include "tests/unit/toy.h"
+#include "train/features.h"
+
+#include "tests/unit/classifier_file.h"
+
+static const char *features_path = "tests/golden/vgg16-narrow.safetensors";
 
 enum { BATCH = 12 };
 
@@ -18,6 +23,7 @@ typedef struct Bench {
     Device *device;
     ParamSet params;
     Network network;
+    FeatureNetwork features; /* of a perceptual distance */
     Objective *objective;
     StepRow row;
     float *weights, *teacher, *gradients; /* the CPU's memory is the host's */
@@ -32,6 +38,14 @@ static Bench *bench_make(CtConfig ct, ModelConfig model, int micro) {
     b->network = network_create(&b->model, &b->params, b->device, micro, TOY_SIZE, 3, true, PRECISION_FP32);
     const ImageSource source = {data.images, data.labels, TOY_IMAGES, true, false};
     b->objective = objective_create(&b->ct, &b->network, source, b->device, BATCH, 11);
+    if (ct.distance == DISTANCE_PERCEPTUAL) {
+        const FeatureRequest request = {
+            .n = micro > 2 ? micro / 2 : micro, .h = TOY_SIZE, .w = TOY_SIZE, .c = 3, .size = 16};
+        Error error;
+        if (!features_open(features_path, NULL, &request, b->device, &b->features, &error))
+            fail_msg("%s", error.text);
+        objective_use_features(b->objective, &b->features);
+    }
     const size_t total = (size_t)b->params.total;
     b->weights = calloc(total, sizeof(float));
     b->teacher = calloc(total, sizeof(float));
@@ -51,6 +65,7 @@ static Bench *bench_make(CtConfig ct, ModelConfig model, int micro) {
 
 static void bench_free(Bench *b) {
     objective_free(b->objective);
+    features_close(&b->features, b->device);
     network_free(&b->network);
     param_free(&b->params);
     device_close(b->device);
@@ -90,12 +105,12 @@ static void equal_levels_set(Bench *b, double sigma) {
 
 static void student_and_teacher_agree_to_the_last_bit(void **state) {
     (void)state;
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         ModelConfig model = toy_model();
         CtConfig ct = toy_ct();
         model.classes = kind % 2 ? 2 : 0;
-        if (kind / 2) model.embedding = EMBED_POSITIONAL, model.encoder = ENCODER_STANDARD;
-        ct.distance = kind == 3 ? DISTANCE_L2 : DISTANCE_PSEUDO_HUBER;
+        if (kind / 2 == 1) model.embedding = EMBED_POSITIONAL, model.encoder = ENCODER_STANDARD;
+        ct.distance = kind == 4 ? DISTANCE_PERCEPTUAL : kind == 3 ? DISTANCE_L2 : DISTANCE_PSEUDO_HUBER;
         Bench *b = bench_make(ct, model, 4);
         equal_levels_set(b, 0.4);
         assert_true(bench_run(b, b->weights) == 0); /* teacher = stopgrad(student) */
@@ -140,11 +155,13 @@ static void the_loss_is_the_weighted_distance(void **state) {
 /* Along a direction of all weights, with masks: (L(theta + e v) - L(theta - e v)) / 2e against grad . v. */
 static void the_gradient_is_that_of_the_student(void **state) {
     (void)state;
-    for (int distance = DISTANCE_PSEUDO_HUBER; distance <= DISTANCE_L1; distance++) {
+    const char *vgg = features_path, *smooth = classifier_write("smooth", "classifier", NULL);
+    for (int distance = DISTANCE_PSEUDO_HUBER; distance <= DISTANCE_PERCEPTUAL; distance++) {
         CtConfig ct = toy_ct();
         ModelConfig model = toy_model();
         ct.distance = (Distance)distance;
         model.classes = 2;
+        features_path = smooth;
         Bench *b = bench_make(ct, model, 4);
         const int64_t total = b->params.total;
         float *direction = calloc((size_t)total, sizeof(float));
@@ -165,6 +182,7 @@ static void the_gradient_is_that_of_the_student(void **state) {
         free(direction);
         bench_free(b);
     }
+    features_path = vgg;
 }
 
 /* One batch in micro-batches of `micro`, with dropout and labels, beside what the whole batch gave: the same
@@ -191,7 +209,7 @@ static void check_micro_batch(Bench *whole, double loss, int micro) {
 static void micro_batches_change_rounding_only(void **state) {
     (void)state;
     const int micro[5] = {1, 2, 3, 4, 6};
-    for (int distance = DISTANCE_PSEUDO_HUBER; distance <= DISTANCE_L1; distance++) {
+    for (int distance = DISTANCE_PSEUDO_HUBER; distance <= DISTANCE_PERCEPTUAL; distance++) {
         ModelConfig model = toy_model();
         CtConfig ct = toy_ct();
         model.classes = 2;
@@ -222,5 +240,5 @@ int main(void) {
         cmocka_unit_test(micro_batches_change_rounding_only),
         cmocka_unit_test(steps_draw_differently),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -1,0 +1,212 @@
+/* A feature network from its file: what kind and how wide it is, its parameters on the device, its graph. */
+#include "train/features.h"
+
+#include "model/classifier.h"
+#include "train/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kinds[FEATURE_KINDS] = {
+    [FEATURES_VGG16] = "vgg16", [FEATURES_CLASSIFIER] = "classifier"};
+
+const char *feature_kind_name(FeatureKind kind) {
+    return kinds[kind];
+}
+
+/* ------------------------------------------------------------------------------------------ what it is */
+
+/* Size `axis` of a tensor; 0 when there is no such tensor, or the size is not one of a network. */
+static int tensor_size(const SafeTensors *file, const char *name, int axis) {
+    enum { LARGEST = 1 << 16 };
+    const SafeTensor *tensor = safetensors_find(file, name);
+    if (!tensor || axis >= tensor->rank || tensor->shape[axis] > LARGEST) return 0;
+    return (int)tensor->shape[axis];
+}
+
+static bool vgg16_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
+    static const int first[VGG_STAGES] = {0, 5, 10, 17, 24}; /* convolution of each stage */
+    spec->channels = 3;
+    spec->resolution = 224;
+    for (int i = 0; i < VGG_STAGES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "features.%d.weight", first[i]);
+        spec->widths[i] = tensor_size(file, name, 0);
+        if (!spec->widths[i]) return error_set(error, "a vgg16 has a %s, this file has none", name);
+    }
+    return true;
+}
+
+static bool classifier_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
+    const char *resolution = safetensors_metadata(file, "resolution");
+    spec->channels = tensor_size(file, "stage0.conv.weight", 1);
+    spec->classes = tensor_size(file, "head.weight", 0);
+    spec->resolution = resolution ? atoi(resolution) : 0;
+    return (spec->channels && spec->classes && spec->resolution >= 0 && spec->resolution <= 1024) ||
+           error_set(error, "a classifier has stage0.conv.weight and head.weight, this file has not");
+}
+
+bool features_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
+    const char *kind = safetensors_metadata(file, "kind");
+    *spec = (FeatureSpec){.pool = POOL_MAX};
+    if (kind && strcmp(kind, kinds[FEATURES_VGG16]) == 0) {
+        spec->kind = FEATURES_VGG16;
+        return vgg16_describe(file, spec, error);
+    }
+    if (kind && strcmp(kind, kinds[FEATURES_CLASSIFIER]) == 0) {
+        spec->kind = FEATURES_CLASSIFIER;
+        return classifier_describe(file, spec, error);
+    }
+    return error_set(error,
+                     "%s%s%s: feature networks say their kind, vgg16 or classifier, in the metadata; "
+                     "scripts/convert_features.py writes it",
+                     kind ? "a file of kind '" : "no kind of network is named in it", kind ? kind : "",
+                     kind ? "'" : "");
+}
+
+/* ------------------------------------------------------------------------------------------ parameters */
+
+/* All parameters in memory order, malloc'ed; NULL and an error when the file has others. */
+static float *parameters_read(const SafeTensors *file, const ParamSet *params, const FeatureNet *net,
+                              Error *error) {
+    float *values = calloc((size_t)params->total, sizeof *values);
+    CHECK(values, "out of memory for %lld parameters", (long long)params->total);
+    features_fill(net, values);
+    if (weights_load(file, params, "", values, error)) return values;
+    free(values);
+    return NULL;
+}
+
+bool features_check(const SafeTensors *file, const FeatureSpec *spec, Error *error) {
+    enum { SIZE = 32 };
+    FeatureSpec small = *spec;
+    ParamSet params = {0};
+    Graph *graph = graph_create();
+    small.n = 1, small.h = small.w = small.resized_h = small.resized_w = SIZE;
+    const FeatureNet net = features_record(&small, &params, graph);
+    float *values = parameters_read(file, &params, &net, error);
+    free(values);
+    graph_free(graph);
+    param_free(&params);
+    return values != NULL;
+}
+
+/* ------------------------------------------------------------------------------------------ opening */
+
+/* Pixels of all images that go through at a time: enough to fill a card, few enough for its memory; fewer on
+ * a CPU, whose caches they should meet. */
+static int images_choose(const FeatureSpec *spec, int n, const Device *device) {
+    const int64_t pixels = strcmp(device->kind, "cpu") ? (int64_t)1 << 20 : (int64_t)1 << 18;
+    const int64_t limit = pixels / ((int64_t)spec->resized_h * spec->resized_w);
+    int images = n < limit ? n : limit < 1 ? 1 : (int)limit;
+    while (n % images) images--;
+    return images;
+}
+
+static bool spec_complete(FeatureSpec *spec, const FeatureRequest *request, const Device *device,
+                          Error *error) {
+    const int least = spec->kind == FEATURES_VGG16 ? 1 << (VGG_STAGES - 1) : 1 << (CLASSIFIER_STAGES - 1);
+    const int size = request->size ? request->size : spec->resolution;
+    if (spec->channels != request->c)
+        return error_set(error, "it takes images of %d channels, these have %d", spec->channels, request->c);
+    spec->h = request->h, spec->w = request->w;
+    spec->resized_h = size ? size : request->h;
+    spec->resized_w = size ? size : request->w;
+    if (spec->resized_h < least || spec->resized_w < least)
+        return error_set(error, "a %s needs images of at least %d x %d: set ct.perceptual_size",
+                         kinds[spec->kind], least, least);
+    spec->n = images_choose(spec, request->n, device);
+    spec->pool = request->pool;
+    spec->tf32 = request->tf32;
+    return true;
+}
+
+static void network_prepare(const FeatureSpec *spec, const FeatureNet *net, Graph *graph, const float *values,
+                            int64_t total, Device *device, FeatureNetwork *network) {
+    float *weights = device->allocate(device, (size_t)total * sizeof(float));
+    device->copy(device, weights, values, (size_t)total * sizeof(float), COPY_TO_DEVICE);
+    device->synchronise(device);
+    graph_prepare(graph, device, true);
+    *network = (FeatureNetwork){.graph = graph,
+                                .input = net->input,
+                                .taps = net->taps,
+                                .n = spec->n,
+                                .h = spec->h,
+                                .w = spec->w,
+                                .c = spec->channels,
+                                .weights = weights};
+    for (int i = 0; i < net->taps; i++) {
+        network->tap[i] = net->tap[i];
+        network->head[i] = net->head[i] == NO_PARAM ? NULL : weights + net->head[i];
+    }
+}
+
+static bool network_open(const SafeTensors *file, const FeatureRequest *request, Device *device,
+                         FeatureNetwork *network, Error *error) {
+    FeatureSpec spec;
+    ParamSet params = {0};
+    if (!features_describe(file, &spec, error) || !spec_complete(&spec, request, device, error)) return false;
+    Graph *graph = graph_create();
+    const FeatureNet net = features_record(&spec, &params, graph);
+    float *values = parameters_read(file, &params, &net, error);
+    if (values)
+        network_prepare(&spec, &net, graph, values, params.total, device, network);
+    else
+        graph_free(graph);
+    free(values);
+    param_free(&params);
+    return values != NULL;
+}
+
+static bool hash_check(const char *path, const char *hash, Error *error) {
+    Hash found;
+    if (!hash) return true;
+    return hash_file(path, &found, error) &&
+           (strcmp(found.hex, hash) == 0 ||
+            error_set(
+                error,
+                "%s: its SHA-256 is %.12s..., that of what was imported %.12s...: the file has changed; "
+                "remove its folder and import it again",
+                path, found.hex, hash));
+}
+
+bool features_open(const char *path, const char *hash, const FeatureRequest *request, Device *device,
+                   FeatureNetwork *network, Error *error) {
+    SafeTensors file;
+    *network = (FeatureNetwork){0};
+    if (!hash_check(path, hash, error) || !safetensors_open(path, &file, error)) return false;
+    const bool done = network_open(&file, request, device, network, error) || error_wrap(error, "%s", path);
+    safetensors_close(&file);
+    return done;
+}
+
+bool features_memory(const char *path, const FeatureRequest *request, const Device *device, size_t *bytes,
+                     Error *error) {
+    SafeTensors file;
+    FeatureSpec spec;
+    ParamSet params = {0};
+    if (!safetensors_open(path, &file, error)) return false;
+    const bool good =
+        (features_describe(&file, &spec, error) && spec_complete(&spec, request, device, error)) ||
+        error_wrap(error, "%s", path);
+    if (good) {
+        Graph *graph = graph_create();
+        const FeatureNet net = features_record(&spec, &params, graph);
+        graph_plan(graph, true);
+        *bytes = graph_cost(graph, GRAPH_TRAIN).arena_bytes + (size_t)params.total * sizeof(float);
+        for (int i = 0; i < net.taps; i++) { /* the teacher's features are kept */
+            const Tensor tap = graph_shape(graph, net.tap[i]);
+            *bytes += tensor_bytes(&tap);
+        }
+        graph_free(graph);
+        param_free(&params);
+    }
+    safetensors_close(&file);
+    return good;
+}
+
+void features_close(FeatureNetwork *network, Device *device) {
+    graph_free(network->graph);
+    if (network->weights) device->release(device, (void *)(uintptr_t)network->weights);
+    *network = (FeatureNetwork){0};
+}

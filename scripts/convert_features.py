@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""VGG-16 and LPIPS's heads, as PyTorch keeps them, to the one safetensors file that `./run weights import` takes.
+
+    python3 scripts/convert_features.py vgg16-397923af.pth vgg.pth vgg16-lpips.safetensors
+    ./run weights import vgg16-lpips vgg16-lpips.safetensors
+
+vgg16-397923af.pth is torchvision's VGG-16 (its name begins its SHA-256), vgg.pth the heads of LPIPS v0.1 for it, from the
+repository richzhang/PerceptualSimilarity. Only the convolutions are kept. The file says what it was made of (SHA-256 and MD5 of the
+sources), and whoever imports it as vgg16-lpips is held to that; --any converts other weights of these layers, to be imported under
+another name.
+"""
+import argparse
+import hashlib
+import pathlib
+import sys
+
+import torch
+
+from reference import write_safetensors
+from reference_features import STAGES
+
+VGG_SHA256, LPIPS_MD5 = "397923af", "d507d7349b931f0638a25a48a722f98a"
+
+
+def digest(path, kind):
+    return hashlib.new(kind, pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def tensors_of(path):
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except TypeError:  # before PyTorch 1.13
+        tensors = torch.load(path, map_location="cpu")
+    if not isinstance(tensors, dict):
+        sys.exit(f"{path}: holds a {type(tensors).__name__}, not a dictionary of tensors")
+    return tensors
+
+
+def pick(path, tensors, shapes):
+    """The tensors with these names and ranks."""
+    wrong = [name for name, rank in shapes.items() if name not in tensors or tensors[name].dim() != rank]
+    if wrong:
+        sys.exit(f"{path}: {', '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''} missing or of another shape")
+    return {name: tensors[name].float().numpy() for name in shapes}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("vgg", help="vgg16-397923af.pth")
+    parser.add_argument("lpips", help="vgg.pth of LPIPS v0.1")
+    parser.add_argument("output", help="a safetensors file")
+    parser.add_argument("--any", action="store_true", help="take other weights than the published ones")
+    options = parser.parse_args()
+    metadata = {"kind": "vgg16", "vgg16_sha256": digest(options.vgg, "sha256"), "lpips_md5": digest(options.lpips, "md5"),
+                "lpips_sha256": digest(options.lpips, "sha256")}
+    for path, key, pin in (options.vgg, "vgg16_sha256", VGG_SHA256), (options.lpips, "lpips_md5", LPIPS_MD5):
+        if not metadata[key].startswith(pin) and not options.any:
+            sys.exit(f"{path}: its {key.split('_')[1].upper()} is {metadata[key]}, that of the published file begins with {pin}: "
+                     "the download is damaged or another file (--any takes it all the same)")
+    layers = [layer for stage in STAGES for layer in stage]
+    tensors = pick(options.vgg, tensors_of(options.vgg),
+                   {f"features.{layer}.{part}": rank for layer in layers for part, rank in (("weight", 4), ("bias", 1))})
+    tensors.update(pick(options.lpips, tensors_of(options.lpips), {f"lin{i}.model.1.weight": 4 for i in range(5)}))
+    write_safetensors(options.output, tensors, metadata)
+    print(f"{options.output}: {sum(a.size for a in tensors.values()):,} parameters")
+
+
+if __name__ == "__main__":
+    main()
