@@ -6,7 +6,7 @@
  * A file says itself what run it is. Given files as arguments, the program checks those instead of
  * tests/golden: scripts/check_training.py does so with larger ones.
  *
- * TRAINING_VERBOSE=1 prints how far off they are.
+ * TRAINING_VERBOSE=1 prints how far off they are, TRAINING_DEVICE=cuda trains on a card.
  *
  * TOLERANCE is on losses and norms of each step, relative; on weights, on the distance from PyTorch's
  * relative to the way that the run has moved them. Steps build on each other, so rounding of fp32 grows from
@@ -121,7 +121,8 @@ static int set_up(void **state) {
     *state = b;
     if (scratch_make(NULL)) return -1;
     if (!safetensors_open(b->path, &b->file, &error)) fail_msg("%s", error.text);
-    if (!device_open("cpu", 1, &b->device, &error)) fail_msg("%s", error.text);
+    const char *device = getenv("TRAINING_DEVICE");
+    if (!device_open(device ? device : "cpu", 1, &b->device, &error)) fail_msg("%s", error.text);
     read_config(b);
     read_data(b);
     open_trainer(b);
@@ -212,11 +213,17 @@ static void param_compare(const Bench *b, const char *prefix, const Param *param
     free(found);
 }
 
-static void check_weights(Bench *b, const char *prefix, const float *values) {
+/* `memory` is the device's. */
+static void check_weights(Bench *b, const char *prefix, const float *memory) {
     const ParamSet *params = &b->trainer->params;
+    const size_t bytes = (size_t)params->total * sizeof(float);
+    float *values = malloc(bytes);
     Squares sum = {0};
+    b->device->copy(b->device, values, memory, bytes, COPY_TO_HOST);
+    b->device->synchronise(b->device);
     for (int p = 0; p < params->count; p++)
         if (params->params[p].trainable) param_compare(b, prefix, &params->params[p], values, &sum);
+    free(values);
     const double off = sqrt(sum.off), way = sqrt(sum.way), size = sqrt(sum.size);
     if (b->verbose)
         print_message("# %s: off by %.2g of its way, %.2g of itself\n", prefix, off / way, off / size);
