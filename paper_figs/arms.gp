@@ -1,5 +1,5 @@
 # One line an arm, a band for its seeds, over images seen.
-set title title font ",13"
+set title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.015 font ",8" textcolor rgb '#555555' noenhanced
 set lmargin 11
 set rmargin 34

@@ -1,7 +1,7 @@
 # N over the share of training done, one line a curriculum.
 set lmargin 11
 set rmargin 30
-set title title font ",13"
+set title title noenhanced font ",13"
 set xlabel "share of training done"
 set ylabel "N (noise levels)"
 set xrange [0:1]

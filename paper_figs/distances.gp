@@ -1,5 +1,5 @@
 # Distances above, their slopes below.
-set multiplot layout 2,1 title title font ",13"
+set multiplot layout 2,1 title title noenhanced font ",13"
 set lmargin 11
 set rmargin 30
 set xrange [-1.5:1.5]

@@ -1,7 +1,7 @@
 # Distance of neighbouring embeddings over sigma, one line an embedding.
 set lmargin 11
 set rmargin 30
-set title title font ",13"
+set title title noenhanced font ",13"
 set logscale xy
 set format x "%g"
 set format y "10^{%L}"

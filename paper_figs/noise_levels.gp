@@ -1,7 +1,7 @@
 # Density of ln(sigma), one line a law.
 set lmargin 11
 set rmargin 30
-set title title font ",13"
+set title title noenhanced font ",13"
 set xlabel "σ"
 set ylabel "density of ln σ"
 set logscale x

@@ -1,5 +1,5 @@
 # Gradient, loss and descent over N.
-set multiplot layout 3,1 title title font ",13"
+set multiplot layout 3,1 title title noenhanced font ",13"
 set lmargin 13
 set rmargin 30
 set logscale x

@@ -2,7 +2,7 @@
 # apart.
 eval page(1100, 900)
 set output out
-set multiplot title title font ",13"
+set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
 set lmargin at screen 0.085
 set rmargin at screen 0.79

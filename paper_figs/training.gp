@@ -1,7 +1,7 @@
 # Six panels over images seen: loss, gradient norm, N, learning rate, speed, quality.
 eval page(1100, 1000)
 set output out
-set multiplot title title font ",13"
+set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
 set format x "%.0s%c"
 set xrange [0:*] noextend

@@ -1,7 +1,7 @@
 # Mean above, variance below, one line an arm, a band for its seeds, over images seen.
 eval page(1100, 900)
 set output out
-set multiplot title title font ",13"
+set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
 set lmargin at screen 0.095
 set rmargin at screen 0.72

@@ -1,5 +1,5 @@
 # lambda above, its share by ln(sigma) below, one line for each N.
-set multiplot layout 2,1 title title font ",13"
+set multiplot layout 2,1 title title noenhanced font ",13"
 set lmargin 11
 set rmargin 30
 set xlabel "σ"

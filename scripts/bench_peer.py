@@ -1,14 +1,20 @@
-"""One whole step of consistency training in PyTorch eager mode, timed: what `make bench` sets this project's rate beside.
+"""One whole step of consistency training in PyTorch, timed: what `make bench` and a card's rates are set beside.
 
-    ./run FILE --dry-run | python3 scripts/bench_peer.py - [key=value ...] [--threads N] [--seconds S] [--device cpu|cuda]
+    ./run FILE --dry-run --resolved | python3 scripts/bench_peer.py - [key=value ...] [--threads N] [--seconds S]
+    ... --device cuda --precision bf16 [--compile] [--cast weights] [--batch 512] [--sample]
     python3 scripts/bench_peer.py model.channels=32 train.batch=128 data.resolution=16 ...
 
 It does what a careful user of PyTorch would write: batch of bytes to floats with flips, noise, teacher and student pass with the
-same dropout masks, backward, RAdam and the sampling EMAs in their multi-tensor forms, no copy to the host. In both memory
-layouts, float32, unless one is chosen; the better one counts. The peak of memory is the process's, libraries included, as the
-program prints its own: choose a layout when it matters, or the first one's peak hides the second's.
+same dropout masks, attention by scaled_dot_product_attention, backward, RAdam and the sampling EMAs in their multi-tensor forms,
+no copy to the host. In both memory layouts unless one is chosen; the better one counts. In 16 bits either under autocast, as most
+code does, or with all weights cast once a step (--cast weights: fewer conversions, norms in 16 bits too); fp16 with a constant
+loss scale. A batch that does not fit on the card is halved until it does. The peak of memory is the process's, libraries included,
+as the program prints its own (on a card: what PyTorch had allocated there): choose a layout when it matters, or the first one's
+peak hides the second's.
 """
 import argparse
+import contextlib
+import copy
 import math
 import os
 import resource
@@ -16,19 +22,79 @@ import sys
 import time
 
 import torch
+from torch.nn import functional as F
 
-from reference import Ct, UNet, config_from_lines, consistency_loss, karras, pair_probabilities, parameter_count
+from reference import Block, Ct, UNet, config_from_lines, consistency, consistency_loss, karras, pair_probabilities, parameter_count
 
 IMAGES = 4096
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LOSS_SCALE = 65536.0
+
+
+def attend(self, x):
+    """Block.attend by PyTorch's fused attention."""
+    n, c, height, width = x.shape
+    q, k, v = self.qkv(x).reshape(n, self.heads, c // self.heads, 3, height * width).permute(3, 0, 1, 4, 2).unbind(0)
+    return F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c, height, width)
+
+
+class Narrow(torch.nn.Module):
+    """A network whose weights and input are of 16 bits and whose output is not."""
+
+    def __init__(self, net, dtype):
+        super().__init__()
+        self.net, self.dtype = net.to(dtype), dtype
+
+    def forward(self, x, c_noise, labels=None, drop=None):
+        return self.net(x.to(self.dtype), c_noise.to(self.dtype), None if labels is None else labels.to(self.dtype),
+                        drop=drop).float()
+
+
+class Precision:
+    """How the network runs: `network` is called in it, `context()` surrounds the passes."""
+
+    def __init__(self, net, options, device):
+        self.dtype, self.device = TYPES[options.precision], device
+        self.low = self.dtype != torch.float32
+        self.copies = self.low and options.cast == "weights"
+        self.scale = LOSS_SCALE if options.precision == "fp16" else 1.0
+        self.masters = list(net.parameters())
+        self.network = Narrow(copy.deepcopy(net), self.dtype) if self.copies else net
+        self.narrow = list(self.network.parameters())
+        if options.compile:
+            self.network = torch.compile(self.network, mode=options.compile)
+
+    def context(self):
+        if self.low and not self.copies:
+            return torch.autocast(self.device.type, self.dtype)
+        return contextlib.nullcontext()
+
+    def before(self):
+        """Weights of the step."""
+        if self.copies:
+            with torch.no_grad():
+                torch._foreach_copy_(self.narrow, self.masters)
+            for p in self.narrow:
+                p.grad = None
+
+    def after(self):
+        """Gradients of the masters."""
+        if self.copies:
+            for master, narrow in zip(self.masters, self.narrow):
+                master.grad = None if narrow.grad is None else narrow.grad.float()
+        if self.scale != 1:
+            torch._foreach_mul_([p.grad for p in self.masters if p.grad is not None], 1 / self.scale)
 
 
 class Peer:
-    def __init__(self, config, values, layout, device):
+    def __init__(self, config, values, layout, device, options, batch):
         torch.manual_seed(0)
-        self.batch = values.get("train.batch", 1024)
-        self.layout, self.device, self.ct = layout, device, Ct()
+        self.batch, self.layout, self.device, self.ct = batch, layout, device, Ct()
         self.net = UNet(config).to(device, memory_format=layout).train()
+        if config.embedding == "positional":
+            self.net.map_noise.exponent = self.net.map_noise.exponent.to(device)
+        self.precision = Precision(self.net, options, device)
         # torch < 2 keeps its scalars on the host in a slower single-tensor loop unless asked for foreach.
         self.optimiser = torch.optim.RAdam(self.net.parameters(), lr=values.get("train.lr", 1e-4), foreach=True)
         emas = values.get("train.ema", (0.05,))
@@ -52,7 +118,12 @@ class Peer:
     def step(self):
         x0, z, i, labels = self.draw()
         self.optimiser.zero_grad(set_to_none=True)
-        consistency_loss(self.net, self.net, x0, z, i, self.sigmas, labels, seed=self.steps, ct=self.ct).backward()
+        self.precision.before()
+        with self.precision.context():
+            net = self.precision.network
+            loss = consistency_loss(net, net, x0, z, i, self.sigmas, labels, seed=self.steps, ct=self.ct)
+        (loss * self.precision.scale).backward()
+        self.precision.after()
         self.optimiser.step()
         self.steps += 1
         with torch.no_grad():
@@ -60,30 +131,41 @@ class Peer:
                 torch._foreach_mul_(ema, 0.999)
                 torch._foreach_add_(ema, self.weights, alpha=0.001)
 
+    def sample(self):
+        """One-step samples, in the memory of the host."""
+        x0, z, _, labels = self.draw()
+        sigma = torch.full((self.batch,), self.ct.sigma_max, device=self.device)
+        with torch.no_grad(), self.precision.context():
+            return consistency(self.precision.network, self.ct.sigma_max * z, sigma, labels, ct=self.ct).cpu()
+
     def synchronise(self):
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def rate(self, seconds):
-        """Images per second over at least `seconds` and three steps, after two steps that do not count."""
-        for _ in range(2):
-            self.step()
-        self.synchronise()
-        start, first = time.perf_counter(), self.steps
-        while self.steps - first < 3 or time.perf_counter() - start < seconds:
-            self.step()
+    def rate(self, what, seconds, warm=2):
+        """Images per second over at least `seconds` and three calls, after some that do not count; and how long the first took."""
+        start = time.perf_counter()
+        for call in range(warm):
+            what()
             self.synchronise()
-        return (self.steps - first) * self.batch / (time.perf_counter() - start)
+            first = time.perf_counter() - start if call == 0 else first
+        calls, start, at_once = 0, time.perf_counter(), 1 if self.device.type == "cpu" else 3
+        while calls < 3 or time.perf_counter() - start < seconds:
+            for _ in range(at_once):
+                what()
+            calls += at_once
+            self.synchronise()
+        return calls * self.batch / (time.perf_counter() - start), first
 
 
-def read_configuration(words):
+def read_configuration(words, classes):
     lines = [word.replace("=", ": ", 1) for word in words if "=" in word]
     files = [word for word in words if "=" not in word]
     for name in files:
         lines = (sys.stdin if name == "-" else open(name)).read().splitlines() + lines
     config, values = config_from_lines(lines)
     if values.get("model.class_conditional"):
-        config.classes = values.get("model.classes", 10)
+        config.classes = classes
     return config, values
 
 
@@ -94,23 +176,56 @@ def main():
     parser.add_argument("--seconds", type=float, default=10, help="measured time of each layout")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--layout", choices=LAYOUTS, help="one layout only")
+    parser.add_argument("--precision", choices=TYPES, default="fp32")
+    parser.add_argument("--cast", choices=("autocast", "weights"), default="autocast", help="how 16 bits come about")
+    parser.add_argument("--compile", nargs="?", const="default", help="torch.compile, in this mode")
+    parser.add_argument("--classes", type=int, default=10, help="of a class-conditional model; the data would say")
+    parser.add_argument("--batch", type=int, help="images a step (train.batch)")
+    parser.add_argument("--sample", action="store_true", help="also the rate of one-step sampling")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    config, values = read_configuration(options.configuration)
-    device = torch.device(options.device)
-    rates = {}
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    Block.attend = attend if hasattr(F, "scaled_dot_product_attention") else Block.attend
+    config, values = read_configuration(options.configuration, options.classes)
+    measure_all(config, values, options, torch.device(options.device))
+
+
+def measure(config, values, options, device, layout):
+    """Rates, batch and parameters of one layout; the batch is halved where it does not fit."""
+    batch = options.batch or values.get("train.batch", 1024)
+    while True:
+        try:
+            peer = Peer(config, values, LAYOUTS[layout], device, options, batch)
+            rate, first = peer.rate(peer.step, options.seconds, 4 if options.compile else 2)
+            sampling, _ = peer.rate(peer.sample, options.seconds) if options.sample else (0, 0)
+            return rate, sampling, first, batch, parameter_count(peer.net)
+        except torch.cuda.OutOfMemoryError if device.type == "cuda" else ():
+            if batch == 1:
+                raise
+        peer, batch = None, batch // 2  # outside the handler, which would keep the tensors of the failed step alive
+        torch.cuda.empty_cache()
+        print(f"{layout}: {2 * batch} images do not fit on the card", flush=True)
+
+
+def measure_all(config, values, options, device):
+    found = {}
     for name in [options.layout] if options.layout else LAYOUTS:
-        peer = Peer(config, values, LAYOUTS[name], device)
-        rates[name] = peer.rate(options.seconds)
-        parameters, batch = parameter_count(peer.net), peer.batch
-        del peer
-    best = max(rates, key=rates.get)
-    print(f"PyTorch {torch.__version__} eager, float32, {device}, {torch.get_num_threads()} threads, {parameters:,} parameters, "
-          f"batch {batch}: " + ", ".join(f"{name} {rate:.1f} images/s" for name, rate in rates.items()))
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found[name] = measure(config, values, options, device, name)
+    best = max(found, key=lambda name: found[name][0])
+    rate, sampling, first, batch, parameters = found[best]
+    mode = f"compiled ({options.compile})" if options.compile else "eager"
+    cast = f" ({options.cast})" if TYPES[options.precision] != torch.float32 else ""
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{device}, {torch.get_num_threads()} threads"
+    print(f"PyTorch {torch.__version__} {mode}, {options.precision}{cast}, {where}, {parameters:,} parameters, batch {batch}: " +
+          ", ".join(f"{name} {one[0]:.1f} images/s" for name, one in found.items()))
+    print(f"the first step took {first:.1f} s")
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory of the process: {peak / 2 ** 20:.1f} MiB")
-    print(f"peer_images_per_second {rates[best]:.6g}")
-    assert all(math.isfinite(rate) for rate in rates.values())
+    if options.sample:
+        print(f"sampling in one step: {max(one[1] for one in found.values()):.1f} images/s")
+    print(f"peer_images_per_second {rate:.6g}")
+    assert all(math.isfinite(one[0]) for one in found.values())
 
 
 if __name__ == "__main__":
