@@ -333,6 +333,34 @@ static void plan_files(Planner *planner) {
     check_names(planner);
 }
 
+/* Which seed of its experiment a run has: 0 for the first. Runs of an experiment lie together, seed by seed.
+ */
+static int *seed_ranks(const Plan *plan) {
+    int *rank = calloc((size_t)plan->run_count + 1, sizeof *rank);
+    CHECK(rank, "out of memory for %d runs", plan->run_count);
+    for (int i = 1; i < plan->run_count; i++) {
+        const RunSpec *before = &plan->runs[i - 1], *run = &plan->runs[i];
+        if (!strcmp(run->experiment, before->experiment))
+            rank[i] = rank[i - 1] + (run->config.seed != before->config.seed);
+    }
+    return rank;
+}
+
+/* Several files take turns, a seed each, so that a queue that is cut short still compares all arms of all
+ * of them. */
+static void plan_interleave(Plan *plan) {
+    if (plan->experiment_count < 2) return;
+    int *rank = seed_ranks(plan), placed = 0;
+    RunSpec *runs = malloc(sizeof *runs * (size_t)(plan->run_count + 1));
+    CHECK(runs, "out of memory for %d runs", plan->run_count);
+    for (int turn = 0; placed < plan->run_count; turn++)
+        for (int i = 0; i < plan->run_count; i++)
+            if (rank[i] == turn) runs[placed++] = plan->runs[i];
+    free(plan->runs);
+    free(rank);
+    plan->runs = runs;
+}
+
 bool plan_make(const PlanRequest *request, Plan *plan, Error *error) {
     Planner planner = {.request = request, .plan = plan};
     *plan = (Plan){0};
@@ -340,6 +368,7 @@ bool plan_make(const PlanRequest *request, Plan *plan, Error *error) {
         problem_add(&planner.problems, "command line", "no experiment given: ./run experiments/NAME.yaml");
     for (int i = 0; i < request->override_count; i++) read_override(&planner, request->overrides[i]);
     plan_files(&planner);
+    plan_interleave(plan);
     for (int i = 0; request->without_data && i < plan->run_count; i++) plan->runs[i].id[0] = 0;
     const bool good = problems_none(&planner.problems, error);
     if (!good) plan_free(plan);

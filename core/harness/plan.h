@@ -24,7 +24,7 @@ typedef struct Experiment {
 typedef struct Plan {
     Experiment *experiments;
     int experiment_count;
-    RunSpec *runs; /* by experiment; within one, all arms of the first seed come first */
+    RunSpec *runs; /* by seed, and for each by experiment: all arms of all first seeds come first */
     int run_count;
 } Plan;
 

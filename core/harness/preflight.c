@@ -14,8 +14,8 @@ static double checkpoint_bytes(const Worker *worker) {
     return 4.0 * arrays * (double)trainer_parameters(worker->trainer);
 }
 
-static bool precision_check(const Worker *worker, Error *error) {
-    return worker->config.precision == PRECISION_FP32 || strcmp(worker->device->kind, "cpu") ||
+bool preflight_precision(const char *device, Precision precision, Error *error) {
+    return precision == PRECISION_FP32 || strncmp(device, "cpu", 3) ||
            error_set(error,
                      "the CPU computes in fp32 only: set precision=fp32, or choose a GPU with --device cuda");
 }
@@ -55,6 +55,6 @@ bool preflight_check(const Worker *worker, Error *error) {
              trainer_micro_batch(worker->trainer), format_bytes(text[2], arena),
              format_bytes(text[3], checkpoints), format_bytes(text[4], disk));
     const bool on_host = !strcmp(worker->device->kind, "cpu");
-    return precision_check(worker, error) && (!on_host || memory_check(arena, memory, error)) &&
-           disk_check(worker, checkpoints, disk, error);
+    return preflight_precision(worker->device->kind, worker->config.precision, error) &&
+           (!on_host || memory_check(arena, memory, error)) && disk_check(worker, checkpoints, disk, error);
 }

@@ -11,6 +11,7 @@
 #include "harness/process.h"
 #include "harness/provenance.h"
 #include "harness/relay.h"
+#include "harness/worker.h"
 
 #include <math.h>
 #include <signal.h>
@@ -45,7 +46,7 @@ typedef struct Queue {
     int count, running;
     double deadline, heartbeat, status; /* monotonic seconds; 0: none */
     bool stopping;
-    int done, skipped, failed, refused, interrupted, elsewhere; /* how runs ended */
+    int done, skipped, failed, refused, unable, interrupted, elsewhere; /* how runs ended */
 } Queue;
 
 /* ---- signals ---- */
@@ -205,6 +206,26 @@ static void job_postpone(Queue *queue, Job *job, const RunRow *row) {
     log_info("run %s is being run by process %d on %s", row->id, row->pid, row->host);
 }
 
+/* A precision that this device does not have: said aloud and kept with the run, which waits for another
+ * device. */
+static bool job_unable(Queue *queue, Job *job) {
+    const QueueRequest *request = queue->request;
+    RunRow row;
+    Error why, error;
+    char title[256];
+    if (preflight_precision(request->device, job->spec->config.precision, &why) ||
+        !store_get_run(request->store, job->spec->id, &row, &error))
+        return false;
+    const bool waits = row.state == RUN_QUEUED || row.state == RUN_INTERRUPTED;
+    run_row_free(&row);
+    if (!waits) return false;
+    if (!store_put_off(request->store, job->spec->id, why.text, &error)) log_warn("%s", error.text);
+    log_warn("run %s is left out: %s", run_title(job->spec, title), why.text);
+    job->state = JOB_OVER;
+    queue->unable++;
+    return true;
+}
+
 static void job_claim(Queue *queue, Job *job) {
     const QueueRequest *request = queue->request;
     RunRow before;
@@ -314,7 +335,7 @@ static Job *job_next(Queue *queue) {
 static void jobs_start(Queue *queue) {
     Job *job;
     while (!queue->stopping && queue->running < queue->request->jobs && (job = job_next(queue))) {
-        job_claim(queue, job);
+        if (!job_unable(queue, job)) job_claim(queue, job);
         stops_check(queue);
     }
 }
@@ -387,12 +408,15 @@ static int summary(const Queue *queue) {
     if (queue->skipped) text_append(&line, " (%d of them earlier)", queue->skipped);
     if (queue->failed) text_append(&line, ", %d failed", queue->failed);
     if (queue->refused) text_append(&line, ", %d not started", queue->refused);
+    if (queue->unable)
+        text_append(&line, ", %d left out for want of a device that can (see above)", queue->unable);
     if (unfinished) text_append(&line, ", %d unfinished: the same command goes on", unfinished);
     log_info("%s", text_view(&line));
     text_free(&line);
     if (queue->failed && queue->request->fail_fast) return EXIT_RUN_FAILED;
     if (unfinished) return EXIT_STOPPED;
     if (queue->refused) return queue->done || queue->failed ? EXIT_RUN_FAILED : EXIT_USAGE;
+    if (queue->unable == queue->count && queue->count) return EXIT_USAGE;
     return queue->failed ? EXIT_RUN_FAILED : EXIT_DONE;
 }
 

@@ -20,7 +20,8 @@ typedef struct QueueRequest {
     const char *command; /* as typed, for the runs' events */
 } QueueRequest;
 
-/* An ExitCode (harness/cli.h). */
+/* An ExitCode (harness/cli.h). Runs whose precision the device lacks are left out, loudly, and count neither
+ * as failed nor as unfinished, unless there are no others. */
 int queue_run(const QueueRequest *);
 
 #endif

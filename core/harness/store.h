@@ -84,6 +84,8 @@ bool store_end_run(Store *, const char *id, int holder, RunState, const char *me
 bool store_tick(Store *, const char *id, const Tick *, Error *);
 /* Metrics of a run become those of another, which was trained by it. */
 bool store_copy_metrics(Store *, const char *from, const char *to, Error *);
+/* Says why a run waits that nobody has claimed. */
+bool store_put_off(Store *, const char *id, const char *why, Error *);
 bool store_heartbeat(Store *, const char *id, int holder, Error *);
 bool store_evaluation(Store *, const char *id, int64_t step, const char *weights, int nfe, const Evaluation *,
                       Error *);

@@ -270,6 +270,12 @@ bool store_end_run(Store *store, const char *id, int holder, RunState state, con
                          store->host, (int64_t)getpid(), (int64_t)holder);
 }
 
+bool store_put_off(Store *store, const char *id, const char *why, Error *error) {
+    return store_execute(store, error,
+                         "UPDATE run SET error = ? WHERE id = ? AND state IN ('queued', 'interrupted')", "tt",
+                         why, id);
+}
+
 bool store_heartbeat(Store *store, const char *id, int holder, Error *error) {
     return store_execute(
         store, error,

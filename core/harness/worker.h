@@ -35,6 +35,8 @@ int worker_run(Worker *);
 /* Prints what the run will need (device, parameters, memory, disk) and refuses what cannot work. The trainer
  * is open then, but has not touched most of its memory. */
 bool preflight_check(const Worker *, Error *);
+/* Whether a device ("cpu", "cuda:1") has this precision; what the queue asks before it starts anything. */
+bool preflight_precision(const char *device, Precision, Error *);
 
 /* Samples with every configured number of function evaluations, judges them, writes the picture, stores all
  * of it. */

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -223,6 +224,23 @@ static void sweeps_come_from_the_command_line(void **state) {
     plan_free(&plan);
 }
 
+static void files_take_turns_seed_by_seed(void **state) {
+    (void)state;
+    const char *two = written("two.yaml", "arms: {a: {}, b: {ct.s0: 5}}\ngrid: {seed: [0, 1]}\n"),
+               *three = written("three.yaml", "grid: {seed: [7, 8, 9]}\n");
+    Plan plan = planned((Ask){.files = {two, three}});
+    static const char *const order[] = {"two a 0", "two b 0",  "three  7", "two a 1",
+                                        "two b 1", "three  8", "three  9"};
+    assert_int_equal(plan.run_count, 7);
+    for (int i = 0; i < 7; i++) {
+        char found[256];
+        snprintf(found, sizeof found, "%s %s %lld", plan.runs[i].experiment, plan.runs[i].arm,
+                 (long long)plan.runs[i].config.seed);
+        assert_string_equal(found, order[i]);
+    }
+    plan_free(&plan);
+}
+
 static void an_arm_is_never_silently_another(void **state) {
     (void)state;
     refused((Ask){.files = {"ablations/ema.yaml"},
@@ -402,10 +420,10 @@ static void missing_data_is_said_once_with_its_line(void **state) {
 
 /* ---- the repository's own files ---- */
 
-static const char *const files[] = {"experiments/quickstart.yaml",      "experiments/cifar10_main.yaml",
-                                    "experiments/cifar10_deep.yaml",    "experiments/cifar10_ct.yaml",
-                                    "experiments/imagenet64_ct.yaml",   "experiments/imagenet64_main.yaml",
-                                    "experiments/imagenet64_deep.yaml", "ablations/ema.yaml"};
+static const char *const files[] = {"experiments/quickstart.yaml",     "experiments/cifar10_main.yaml",
+                                    "experiments/cifar10_deep.yaml",   "experiments/cifar10_ct.yaml",
+                                    "experiments/imagenet64_ct.yaml",  "experiments/imagenet64_main.yaml",
+                                    "experiments/imagenet64_deep.yaml"};
 
 static void every_file_is_good_at_every_scale(void **state) {
     (void)state;
@@ -424,6 +442,27 @@ static void every_file_is_good_at_every_scale(void **state) {
     }
 }
 
+/* All of them in one request, so that their names differ too. */
+static void every_question_is_good_at_every_scale(void **state) {
+    (void)state;
+    static const char *const scales[] = {"smoke", "desk", "hour", "paper"};
+    glob_t found;
+    assert_int_equal(glob("ablations/*.yaml", 0, NULL, &found), 0);
+    for (size_t i = 0; i < 4; i++) {
+        Plan plan;
+        Error error = {0};
+        const PlanRequest request = {.files = (const char *const *)found.gl_pathv,
+                                     .file_count = (int)found.gl_pathc,
+                                     .scale = scales[i],
+                                     .data_folder = scratch("data"),
+                                     .without_data = i > 1}; /* smoke and desk have built-in data */
+        if (!plan_make(&request, &plan, &error)) fail_msg("%s", error.text);
+        assert_true(plan.run_count >= 2 * (int)found.gl_pathc);
+        plan_free(&plan);
+    }
+    globfree(&found);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(later_settings_win),
@@ -433,6 +472,7 @@ int main(void) {
         cmocka_unit_test(another_data_set_forgets_what_was_said_of_the_first),
         cmocka_unit_test(arms_multiply_with_the_grid_seeds_outermost),
         cmocka_unit_test(sweeps_come_from_the_command_line),
+        cmocka_unit_test(files_take_turns_seed_by_seed),
         cmocka_unit_test(an_arm_is_never_silently_another),
         cmocka_unit_test(too_many_runs_are_refused),
         cmocka_unit_test(the_id_is_the_hash_of_what_decides_the_numbers),
@@ -445,6 +485,7 @@ int main(void) {
         cmocka_unit_test(names_must_differ),
         cmocka_unit_test(missing_data_is_said_once_with_its_line),
         cmocka_unit_test(every_file_is_good_at_every_scale),
+        cmocka_unit_test(every_question_is_good_at_every_scale),
     };
     return cmocka_run_group_tests_name("plan", tests, scratch_make, scratch_remove);
 }

@@ -135,6 +135,18 @@ static void test_what_cannot_start_keeps_its_state(void **state) {
     assert_state(&trial, "usage", RUN_QUEUED, "no such device");
 }
 
+static void test_a_precision_that_the_device_lacks_is_left_out(void **state) {
+    Trial trial = trial_make(*state, (const char *[]){"half1", "good", "half2", NULL});
+    trial.plan.runs[0].config.precision = trial.plan.runs[2].config.precision = PRECISION_FP16;
+    assert_int_equal(trial_run(&trial), EXIT_DONE);
+    assert_state(&trial, "half1", RUN_QUEUED, "the CPU computes in fp32 only");
+    assert_state(&trial, "half2", RUN_QUEUED, "the CPU computes in fp32 only");
+    assert_state(&trial, "good", RUN_DONE, "");
+    trial = trial_make(*state, (const char *[]){"half1", NULL});
+    trial.plan.runs[0].config.precision = PRECISION_BF16;
+    assert_int_equal(trial_run(&trial), EXIT_USAGE); /* nothing else was asked for */
+}
+
 static void test_killed_from_outside_counts_as_interrupted(void **state) {
     Trial trial = trial_make(*state, (const char *[]){"kill", NULL});
     assert_int_equal(trial_run(&trial), EXIT_RUN_FAILED);
@@ -235,6 +247,7 @@ int main(int argc, char **argv) {
         STORE_TEST(test_a_crash_is_isolated),
         STORE_TEST(test_failed_runs_wait_for_retry),
         STORE_TEST(test_what_cannot_start_keeps_its_state),
+        STORE_TEST(test_a_precision_that_the_device_lacks_is_left_out),
         STORE_TEST(test_killed_from_outside_counts_as_interrupted),
         STORE_TEST(test_the_time_limit_is_passed_on),
         STORE_TEST(test_the_time_limit_ends_children_that_do_not_look),
