@@ -1,102 +1,210 @@
+/* One set of images after another through every space that a metric asks for. */
 #include "eval/evaluate.h"
-#include "backend/order.h"
+
+#include "base/log.h"
 #include "eval/judge.h"
-#include "eval/moments.h"
+#include "eval/metric.h"
+#include "eval/statistics.h"
+#include "eval/trivial.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *const evaluation_metrics[] = {"fd-random", "classifier", NULL};
-
-enum { CHUNK = 1024, ORDER_SEED = 9 };
+enum { MOST_SPACES = 4, MOST_METRICS = 24 };
 static const double CONFIDENT = 0.9;
+
+/* A space with the metrics on it. */
+typedef struct Field {
+    Space space;
+    Metric metrics[MOST_METRICS];
+    int count;
+    FeatureKeep keep;
+    FeatureSet reference;
+} Field;
 
 struct Evaluator {
     const Dataset *data;
-    Judge *random, *classifier; /* NULL when not asked for */
-    Moments reference;          /* of all real images, on the random features */
-    double accuracy;            /* of the classifier on held-out images */
+    char reference_hash[65];
+    Field fields[MOST_SPACES];
+    int field_count;
+    bool judged;       /* `classifier` is asked for */
+    Judge *classifier; /* NULL when not */
+    double accuracy;   /* of the classifier on held-out images */
 };
 
-static bool wants(const EvaluationConfig *config, const char *metric) {
-    for (int i = 0; i < config->metric_count; i++)
-        if (!strcmp(config->metrics[i], metric)) return true;
-    return false;
+const char *rounding_name(Rounding rounding) {
+    return rounding == ROUNDING_ROUND ? "round" : "trunc";
 }
 
-static size_t image_size(const Dataset *data) {
-    return (size_t)data->height * (size_t)data->width * (size_t)data->channels;
-}
+/* ---- opening ---- */
 
-static Moments image_moments(Judge *judge, const uint8_t *images, int count) {
-    Moments moments = moments_create(judge->net.dimension);
-    float *features = malloc((size_t)CHUNK * (size_t)judge->net.dimension * sizeof *features);
-    CHECK(features, "out of memory");
-    const size_t size = (size_t)judge->height * (size_t)judge->width * (size_t)judge->channels;
-    for (int first = 0; first < count; first += CHUNK) {
-        const int n = count - first < CHUNK ? count - first : CHUNK;
-        judge_run(judge, images + (size_t)first * size, n, features);
-        moments_add(&moments, features, n);
+bool evaluation_check(const EvaluationConfig *config, Error *error) {
+    for (int i = 0; i < config->metric_count; i++) {
+        Metric metric;
+        if (!metric_find(config->metrics[i], &metric))
+            return error_set(error, "there is no metric '%s'", config->metrics[i]);
+        if (*metric.space && !space_check(metric.space, error)) return error_wrap(error, "%s", metric.name);
     }
-    free(features);
-    return moments;
+    return true;
+}
+
+static bool field_find(Evaluator *e, const Metric *metric, Device *device, const SpaceFolders *folders,
+                       Field **field, Error *error) {
+    for (int i = 0; i < e->field_count; i++) {
+        *field = &e->fields[i];
+        if (!strcmp((*field)->space.name, metric->space)) return true;
+    }
+    CHECK(e->field_count < MOST_SPACES, "more than %d feature spaces", MOST_SPACES);
+    *field = &e->fields[e->field_count];
+    if (!space_open(metric->space, e->data, device, folders, &(*field)->space, error))
+        return error_wrap(error, "%s", metric->name);
+    e->field_count++;
+    return true;
+}
+
+static bool metric_open(Evaluator *e, const char *name, Device *device, const SpaceFolders *folders,
+                        Error *error) {
+    Metric metric;
+    Field *field;
+    if (!metric_find(name, &metric)) return error_set(error, "there is no metric '%s'", name);
+    if (metric.kind == METRIC_CLASSIFIER) return e->judged = true;
+    if (!field_find(e, &metric, device, folders, &field, error)) return false;
+    for (int i = 0; i < field->count; i++)
+        if (!strcmp(field->metrics[i].name, name)) return true; /* named twice */
+    CHECK(field->count < MOST_METRICS, "more than %d metrics", MOST_METRICS);
+    field->metrics[field->count++] = metric;
+    field->keep.rows |= metric_needs_rows(metric.kind);
+    field->keep.logits |= metric.kind == METRIC_INCEPTION_SCORE;
+    return true;
+}
+
+static bool field_reference(Evaluator *e, Field *field, const SpaceFolders *folders, Error *error) {
+    const Dataset *data = e->data;
+    if (!field->keep.rows && !field->keep.logits &&
+        feature_cache_read(&field->reference, &field->space, data->hash.hex, folders->cache))
+        return true;
+    if (!feature_set_compute(&field->reference, &field->space, data->images, data->count, image_size(data),
+                             field->keep, error))
+        return error_wrap(error, "data set '%s'", data->name);
+    Error why;
+    if (!feature_cache_write(&field->reference, &field->space, data->hash.hex, folders->cache, &why))
+        log_warn("%s", why.text); /* the next evaluation computes it again */
+    return true;
+}
+
+static Evaluator *evaluator_create(const EvaluationConfig *config, const Dataset *data, Device *device,
+                                   const SpaceFolders *folders, Error *error) {
+    Evaluator *e = calloc(1, sizeof *e);
+    CHECK(e, "out of memory");
+    e->data = data;
+    bool ok = true;
+    for (int i = 0; ok && i < config->metric_count; i++)
+        ok = metric_open(e, config->metrics[i], device, folders, error);
+    if (ok) return e;
+    evaluator_close(e);
+    return NULL;
 }
 
 Evaluator *evaluator_open(const EvaluationConfig *config, const Dataset *reference, Device *device,
-                          const char *cache_folder, Error *error) {
-    Evaluator *e = calloc(1, sizeof *e);
-    CHECK(e, "out of memory");
-    e->data = reference;
-    if (wants(config, "fd-random")) {
-        e->random = judge_random(reference, device);
-        e->reference = image_moments(e->random, reference->images, reference->count);
-    }
-    if (wants(config, "classifier")) {
-        e->classifier = judge_classifier(reference, device, cache_folder, &e->accuracy, error);
-        if (!e->classifier) {
-            evaluator_close(e);
-            return NULL;
-        }
-    }
-    return e;
+                          const SpaceFolders *folders, Error *error) {
+    Evaluator *e = evaluator_create(config, reference, device, folders, error);
+    if (!e) return NULL;
+    snprintf(e->reference_hash, sizeof e->reference_hash, "%s", reference->hash.hex);
+    bool ok = true;
+    for (int i = 0; ok && i < e->field_count; i++) ok = field_reference(e, &e->fields[i], folders, error);
+    if (ok && e->judged)
+        ok = (e->classifier = judge_classifier(reference, device, folders->cache, &e->accuracy, error)) !=
+             NULL;
+    if (ok) return e;
+    evaluator_close(e);
+    return NULL;
+}
+
+static bool statistics_suit(const Evaluator *e, const char *path, Error *error) {
+    if (e->judged || e->field_count != 1)
+        return error_set(error, "%s: statistics serve the Frechet distance of one feature space", path);
+    const Field *field = &e->fields[0];
+    for (int i = 0; i < field->count; i++)
+        if (field->metrics[i].kind != METRIC_FRECHET)
+            return error_set(error,
+                             "%s: statistics hold no images, which %s needs; name a data set as reference",
+                             path, field->metrics[i].name);
+    return true;
+}
+
+static bool statistics_open(Evaluator *e, const char *path, Error *error) {
+    Hash hash;
+    if (!statistics_suit(e, path, error)) return false;
+    Field *field = &e->fields[0];
+    if (!statistics_read(path, field->space.hash.hex, &field->reference, &hash, error)) return false;
+    snprintf(e->reference_hash, sizeof e->reference_hash, "%s", hash.hex);
+    return field->reference.dimension == field->space.dimension ||
+           error_set(error, "%s: statistics of %d features, but %s has %d", path, field->reference.dimension,
+                     field->space.name, field->space.dimension);
+}
+
+Evaluator *evaluator_open_statistics(const EvaluationConfig *config, const Dataset *like, const char *path,
+                                     Device *device, const SpaceFolders *folders, Error *error) {
+    Evaluator *e = evaluator_create(config, like, device, folders, error);
+    if (!e || statistics_open(e, path, error)) return e;
+    evaluator_close(e);
+    return NULL;
 }
 
 void evaluator_close(Evaluator *e) {
     if (!e) return;
-    judge_close(e->random);
+    for (int i = 0; i < e->field_count; i++) {
+        space_close(&e->fields[i].space);
+        feature_set_free(&e->fields[i].reference);
+    }
     judge_close(e->classifier);
-    if (e->reference.mean) moments_free(&e->reference);
     free(e);
 }
 
-/* ---------------------------------------------------------------------------------------------- one set of
- * images */
+/* ---- lists of numbers ---- */
 
 typedef struct EvaluationList {
     const Evaluator *evaluator;
+    const char *rounding; /* "": the images have always been bytes */
     Evaluation *items;
     int count;
 } EvaluationList;
 
-static void list_add(EvaluationList *list, const Judge *judge, int samples, double value,
-                     const char *metric) {
+static void list_add(EvaluationList *list, const char *features_hash, int samples, double value,
+                     const char *metric, const char *protocol) {
     CHECK(list->count < MAX_EVALUATIONS, "more than %d evaluations", MAX_EVALUATIONS);
     Evaluation *e = &list->items[list->count++];
     *e = (Evaluation){.value = value, .samples = samples};
-    snprintf(e->metric, sizeof e->metric, "%s", metric);
-    snprintf(e->features_hash, sizeof e->features_hash, "%s", judge->hash.hex);
-    snprintf(e->reference_hash, sizeof e->reference_hash, "%s", list->evaluator->data->hash.hex);
+    snprintf(e->metric, sizeof e->metric, "%.63s", metric);
+    snprintf(e->features_hash, sizeof e->features_hash, "%s", features_hash);
+    snprintf(e->reference_hash, sizeof e->reference_hash, "%s", list->evaluator->reference_hash);
+    snprintf(e->protocol, sizeof e->protocol, "%s%s%s", list->rounding,
+             *list->rounding && *protocol ? "; " : "", protocol);
 }
 
-static bool list_frechet(EvaluationList *list, Judge *judge, const Moments *reference, const uint8_t *images,
-                         int count, const char *metric, Error *error) {
-    double distance = 0;
-    Moments moments = image_moments(judge, images, count);
-    const bool ok = frechet_distance(&moments, reference, &distance, error);
-    if (ok) list_add(list, judge, count, distance, metric);
-    moments_free(&moments);
+static bool list_scores(EvaluationList *list, const Field *field, const FeatureSet *samples,
+                        const FeatureSet *reference, const char *suffix, Error *error) {
+    Score scores[2 * MOST_METRICS];
+    const int count = metrics_score(field->metrics, field->count, samples, reference, suffix, scores, error);
+    for (int i = 0; i < count; i++)
+        list_add(list, field->space.hash.hex, (int)samples->count, scores[i].value, scores[i].name,
+                 scores[i].protocol);
+    return count >= 0;
+}
+
+static bool list_images(EvaluationList *list, const Field *field, const uint8_t *images, int count,
+                        const char *suffix, Error *error) {
+    FeatureSet samples;
+    if (!feature_set_compute(&samples, &field->space, images, count, image_size(list->evaluator->data),
+                             field->keep, error))
+        return false;
+    const bool ok = list_scores(list, field, &samples, &field->reference, suffix, error);
+    feature_set_free(&samples);
     return ok;
 }
+
+/* ---- the classifier ---- */
 
 /* The largest probability of one row of logits, and whose it is. */
 static double row_best(const float *logits, int classes, int *best) {
@@ -119,110 +227,82 @@ static void list_classifier(EvaluationList *list, Judge *judge, const uint8_t *i
         confident += row_best(logits + (size_t)i * (size_t)classes, classes, &best) > CONFIDENT;
         called[best]++;
     }
-    list_add(list, judge, count, (double)confident / count, "classifier-confident");
+    list_add(list, judge->hash.hex, count, (double)confident / count, "classifier-confident", "");
     for (int k = 0; k < classes; k++) {
         char metric[48];
         snprintf(metric, sizeof metric, "classifier-class-%d", k);
-        list_add(list, judge, count, (double)called[k] / count, metric);
+        list_add(list, judge->hash.hex, count, (double)called[k] / count, metric, "");
     }
     free(logits);
     free(called);
 }
 
-int evaluator_run(Evaluator *e, const uint8_t *images, int count, Evaluation *out, Error *error) {
-    EvaluationList list = {.evaluator = e, .items = out};
-    if (e->random && !list_frechet(&list, e->random, &e->reference, images, count, "fd-random", error))
-        return -1;
+/* ---- given images ---- */
+
+int evaluator_run(Evaluator *e, const uint8_t *images, int count, const char *rounding, Evaluation *out,
+                  Error *error) {
+    EvaluationList list = {.evaluator = e, .rounding = rounding, .items = out};
+    for (int i = 0; i < e->field_count; i++)
+        if (!list_images(&list, &e->fields[i], images, count, "", error)) return -1;
     if (e->classifier) list_classifier(&list, e->classifier, images, count);
     return list.count;
 }
 
-/* ---------------------------------------------------------------------------------------------- what to read
- * them beside */
-
-static uint8_t *image_buffer(const Dataset *data, int count) {
-    uint8_t *images = malloc((size_t)count * image_size(data));
-    CHECK(images, "out of memory: %d images", count);
-    return images;
-}
-
-/* Real images `first` .. of a fixed random order. */
-static uint8_t *real_images(const Dataset *data, int first, int count) {
-    const size_t size = image_size(data);
-    uint8_t *images = image_buffer(data, count);
-    for (int i = 0; i < count; i++) {
-        const uint32_t from = order_permute(ORDER_SEED, 0, (uint32_t)(first + i), (uint32_t)data->count);
-        memcpy(images + (size_t)i * size, data->images + from * size, size);
-    }
-    return images;
-}
-
-/* The mean image, each pixel with normal noise of that pixel's standard deviation. */
-static uint8_t *mean_noise_images(const Dataset *data, int count) {
-    const size_t size = image_size(data);
-    uint8_t *images = image_buffer(data, count);
-    for (size_t p = 0; p < size; p++) {
-        double sum = 0, square = 0;
-        for (int i = 0; i < data->count; i++) {
-            const double v = data->images[(size_t)i * size + p];
-            sum += v, square += v * v;
-        }
-        const double mean = sum / data->count, deviation = sqrt(fmax(square / data->count - mean * mean, 0));
-        for (int i = 0; i < count; i++) {
-            const RandomKey key = {ORDER_SEED, STREAM_EVALUATE, 0, (uint32_t)i};
-            const double z = (double)random_normal4(random_block(key, (uint32_t)(p / 4))).x[p % 4];
-            images[(size_t)i * size + p] = (uint8_t)fmin(fmax(mean + deviation * z + 0.5, 0), 255);
-        }
-    }
-    return images;
-}
-
-/* Every value from the same place of another real image. */
-static uint8_t *pixel_images(const Dataset *data, int count) {
-    const size_t size = image_size(data);
-    uint8_t *images = image_buffer(data, count);
-    for (int i = 0; i < count; i++) {
-        const RandomKey key = {ORDER_SEED, STREAM_EVALUATE, 1, (uint32_t)i};
-        for (size_t p = 0; p < size; p++) {
-            const uint32_t from = (uint32_t)(((uint64_t)random_block(key, (uint32_t)(p / 4)).x[p % 4] *
-                                              (uint64_t)data->count) >>
-                                             32);
-            images[(size_t)i * size + p] = data->images[from * size + p];
-        }
-    }
-    return images;
-}
-
-/* At most half of the real images against the other half. */
-static bool list_floor(EvaluationList *list, const Evaluator *e, int count, Error *error) {
-    const int half = e->data->count / 2, n = count < half ? count : half;
-    uint8_t *ours = real_images(e->data, 0, n), *others = real_images(e->data, half, half);
-    Moments reference = image_moments(e->random, others, half);
-    const bool ok = list_frechet(list, e->random, &reference, ours, n, "fd-random-floor", error);
-    moments_free(&reference);
-    free(ours);
-    free(others);
+bool evaluator_write_statistics(Evaluator *e, const uint8_t *images, int count, const char *path,
+                                Error *error) {
+    FeatureSet set;
+    if (!e->field_count) return error_set(error, "%s: no metric has a feature space", path);
+    const Space *space = &e->fields[0].space;
+    if (!feature_set_compute(&set, space, images, count, image_size(e->data), (FeatureKeep){0}, error))
+        return false;
+    const bool ok = statistics_write(path, space->hash.hex, &set, error);
+    feature_set_free(&set);
     return ok;
 }
 
-static bool list_trivial(EvaluationList *list, const Evaluator *e, uint8_t *images, int count,
-                         const char *metric, Error *error) {
-    const bool ok = list_frechet(list, e->random, &e->reference, images, count, metric, error);
+/* ---- what to read them beside ---- */
+
+/* At most half of the real images against the other half. */
+static bool list_floor(EvaluationList *list, const Field *field, int count, Error *error) {
+    const Dataset *data = list->evaluator->data;
+    const int half = data->count / 2, n = count < half ? count : half;
+    FeatureSet all = field->reference, ours, others;
+    const FeatureKeep keep = {.rows = true, .logits = field->keep.logits};
+    if (!field->keep.rows &&
+        !feature_set_compute(&all, &field->space, data->images, data->count, image_size(data), keep, error))
+        return false;
+    feature_set_part(&all, 0, n, &ours);
+    feature_set_part(&all, half, half, &others);
+    if (!field->keep.rows) feature_set_free(&all);
+    const bool ok = list_scores(list, field, &ours, &others, "-floor", error);
+    feature_set_free(&ours);
+    feature_set_free(&others);
+    return ok;
+}
+
+static bool list_trivial(EvaluationList *list, const Field *field, uint8_t *images, int count,
+                         const char *suffix, Error *error) {
+    const bool ok = list_images(list, field, images, count, suffix, error);
     free(images);
     return ok;
 }
 
+static bool field_list_reference(EvaluationList *list, const Field *field, int count, Error *error) {
+    const Dataset *data = list->evaluator->data;
+    return list_floor(list, field, count, error) &&
+           list_trivial(list, field, mean_noise_images(data, count), count, "-mean-noise", error) &&
+           list_trivial(list, field, pixel_images(data, count), count, "-pixels", error);
+}
+
 int evaluator_reference(Evaluator *e, int count, Evaluation *out, Error *error) {
-    EvaluationList list = {.evaluator = e, .items = out};
-    if (e->random &&
-        !(list_floor(&list, e, count, error) &&
-          list_trivial(&list, e, mean_noise_images(e->data, count), count, "fd-random-mean-noise", error) &&
-          list_trivial(&list, e, pixel_images(e->data, count), count, "fd-random-pixels", error)))
-        return -1;
+    EvaluationList list = {.evaluator = e, .rounding = "", .items = out};
+    CHECK(e->data->images, "statistics have no halves");
+    for (int i = 0; i < e->field_count; i++)
+        if (!field_list_reference(&list, &e->fields[i], count, error)) return -1;
     if (e->classifier) {
         const int n = count < e->data->count ? count : e->data->count;
         uint8_t *images = real_images(e->data, 0, n);
-        list_add(&list, e->classifier, e->data->count / 10, e->accuracy, "classifier-accuracy");
+        list_add(&list, e->classifier->hash.hex, e->data->count / 10, e->accuracy, "classifier-accuracy", "");
         list_classifier(&list, e->classifier, images, n);
         free(images);
     }

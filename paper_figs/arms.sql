@@ -24,6 +24,6 @@ SELECT series, x AS images, mean, low, high FROM (
     SELECT 1 + (SELECT min(asked) FROM line other WHERE other.series = line.series), 'arm: ' || series,
            e.step * setting(config, 'train.batch'), avg(e.value), min(e.value), max(e.value)
       FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
-     WHERE e.nfe = 1 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = setting(config, 'evaluation.samples') + 0
+     WHERE e.nfe = 1 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = setting(config, 'evaluation.samples') + 0 AND e.protocol = setting(config, 'evaluation.rounding')
      GROUP BY series, e.step * setting(config, 'train.batch')
 ) ORDER BY part, series, x

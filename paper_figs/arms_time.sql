@@ -31,6 +31,6 @@ SELECT series, x AS seconds, mean, low, high FROM (
            max(e.value)
       FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
      WHERE e.nfe = 1 AND e.step > 0 AND e.weights = setting(config, 'evaluation.weights')
-       AND e.samples = setting(config, 'evaluation.samples') + 0
+       AND e.samples = setting(config, 'evaluation.samples') + 0 AND e.protocol = setting(config, 'evaluation.rounding')
      GROUP BY series, e.step * setting(config, 'train.batch')
 ) ORDER BY part, series, x

@@ -6,14 +6,14 @@ WITH last AS (
            (SELECT max(step) FROM evaluation e WHERE e.run_id = r.id AND e.nfe > 0) AS step
       FROM run r JOIN plan p ON p.run_id = r.id WHERE r.state = 'done'
 ), value AS (
-    SELECT l.*, e.nfe, e.metric, e.weights, e.value, e.samples
+    SELECT l.*, e.nfe, e.metric, e.weights, e.value, e.samples, e.protocol, e.features_hash, e.reference_hash
       FROM last l JOIN evaluation e ON e.run_id = l.id AND e.step = l.step AND e.nfe > 0
      WHERE e.metric NOT LIKE '%-class-%'
 )
 SELECT x.name AS experiment, arm, scale, data, metric, weights, nfe AS NFE, printf('%.4g', avg(value)) AS mean,
        CASE WHEN count(*) > 1
             THEN printf('%.2g', sqrt(max(0, (avg(value * value) - avg(value) * avg(value)) * count(*) / (count(*) - 1)))) END AS "s.d.",
-       count(*) AS n, samples, substr(min(git_commit), 1, 8) AS "commit"
+       count(*) AS n, samples, protocol, substr(min(git_commit), 1, 8) AS "commit"
   FROM value v JOIN experiment x ON x.id = v.experiment_id
- GROUP BY x.name, arm, scale, data, metric, weights, nfe, samples
+ GROUP BY x.name, arm, scale, data, metric, weights, nfe, samples, protocol, features_hash, reference_hash
  ORDER BY x.name, metric, nfe, arm

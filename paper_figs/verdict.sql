@@ -6,20 +6,20 @@ asked AS (
       FROM experiment x JOIN plan p ON p.experiment_id = x.id JOIN run r ON r.id = p.run_id
      WHERE x.name = :experiment AND r.state = 'done'
 ), last AS (
-    SELECT a.*, e.metric, e.nfe, e.weights, e.samples, e.features_hash, e.reference_hash, e.value
-      FROM asked a JOIN evaluation e ON e.run_id = a.id AND e.nfe > 0 AND e.metric LIKE 'fd-%'
+    SELECT a.*, e.metric, e.nfe, e.weights, e.samples, e.protocol, e.features_hash, e.reference_hash, e.value
+      FROM asked a JOIN evaluation e ON e.run_id = a.id AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') AND e.metric NOT LIKE '%-deviation'
      WHERE e.step = (SELECT max(step) FROM evaluation WHERE run_id = a.id AND nfe > 0)
 ), pair AS (
     SELECT other.*, substr(one.arm, length(one.best) + 1) AS point, other.value - one.value AS difference
-      FROM last one JOIN last other USING (scale, seed, data_hash, metric, nfe, samples, features_hash, reference_hash)
+      FROM last one JOIN last other USING (scale, seed, data_hash, metric, nfe, weights, samples, protocol, features_hash, reference_hash)
      WHERE (one.arm = one.best OR one.arm LIKE one.best || ', %=%') AND other.arm <> one.arm AND other.yaml = one.yaml
        AND other.arm LIKE '%' || substr(one.arm, length(one.best) + 1)
        AND (one.arm <> one.best OR other.arm NOT LIKE one.best || ', %=%')
 ), spread AS (
-    SELECT scale, metric, nfe, samples, arm, min(created) AS created,
+    SELECT scale, metric, nfe, samples, protocol, arm, min(created) AS created,
            claim_worse(yaml, substr(arm, 1, length(arm) - length(point))) AS claimed, count(*) AS n, avg(difference) AS mean,
            sqrt(max(0, (avg(difference * difference) - avg(difference) * avg(difference)) * count(*) / (count(*) - 1.0))) AS sd
-      FROM pair GROUP BY scale, metric, nfe, samples, arm, point
+      FROM pair GROUP BY scale, data_hash, metric, nfe, weights, samples, protocol, features_hash, reference_hash, arm, point
 ), bounds AS (
     SELECT s.*, CASE WHEN s.n > 10 THEN 2.262 ELSE t END * sd / sqrt(s.n) AS half FROM spread s LEFT JOIN quantile q ON q.n = s.n
 )
@@ -27,5 +27,5 @@ SELECT metric, nfe AS NFE, arm, n, printf('%+.4g', mean) AS difference,
        CASE WHEN n >= 2 THEN printf('%+.4g to %+.4g', mean - half, mean + half) END AS "95 %",
        CASE WHEN NOT claimed THEN 'no claim' WHEN n < 3 THEN 'undecided (n = ' || n || ')'
             WHEN mean - half > 0 THEN 'agrees' WHEN mean + half < 0 THEN 'disagrees' ELSE 'undecided' END AS verdict,
-       samples, scale
+       samples, protocol, scale
   FROM bounds ORDER BY scale, metric, nfe, samples, created

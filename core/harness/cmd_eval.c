@@ -67,7 +67,8 @@ static bool nfe_evaluate(EvalRun *run, int nfe, Error *error) {
                                    .image_size = loaded->resolution * loaded->resolution * loaded->channels};
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
     if (!images) return false;
-    const int count = evaluator_run(run->evaluator, images, evaluation->samples, numbers, error);
+    const int count = evaluator_run(run->evaluator, images, evaluation->samples,
+                                    rounding_name(evaluation->rounding), numbers, error);
     free(images);
     return count >= 0 && numbers_keep(run, nfe, numbers, count, error);
 }
@@ -75,8 +76,8 @@ static bool nfe_evaluate(EvalRun *run, int nfe, Error *error) {
 static bool run_judge(EvalRun *run, const Paths *paths, Error *error) {
     const EvaluationConfig *evaluation = &run->loaded.config.evaluation;
     char cache[1024];
-    run->evaluator = evaluator_open(evaluation, &run->data, run->loaded.device,
-                                    path_join(cache, paths->results, "cache"), error);
+    const SpaceFolders folders = {path_join(cache, paths->results, "cache"), paths->weights};
+    run->evaluator = evaluator_open(evaluation, &run->data, run->loaded.device, &folders, error);
     if (!run->evaluator) return false;
     bool done = true;
     for (int i = 0; done && i < evaluation->nfes; i++) done = nfe_evaluate(run, evaluation->nfe[i], error);
@@ -110,10 +111,10 @@ static bool images_judge(const EvalOptions *options, const NpyArray *images, con
     Evaluation numbers[MAX_EVALUATIONS];
     char cache[1024];
     if (!options_apply(options, &config, error)) return false;
-    Evaluator *evaluator =
-        evaluator_open(&config.evaluation, data, device, path_join(cache, paths->results, "cache"), error);
+    const SpaceFolders folders = {path_join(cache, paths->results, "cache"), paths->weights};
+    Evaluator *evaluator = evaluator_open(&config.evaluation, data, device, &folders, error);
     if (!evaluator) return false;
-    int count = evaluator_run(evaluator, images->data, (int)images->shape[0], numbers, error);
+    int count = evaluator_run(evaluator, images->data, (int)images->shape[0], "as given", numbers, error);
     if (count >= 0) numbers_print("images", numbers, count);
     if (count >= 0) count = evaluator_reference(evaluator, (int)images->shape[0], numbers, error);
     if (count >= 0) numbers_print("real and trivial", numbers, count);

@@ -151,7 +151,8 @@ const Key config_keys[] = {
     {"evaluation.rounding", KEY_WORD, ONE(evaluation.rounding), IDENTITY, "round", "round|trunc",
      "to bytes: round as EDM, trunc as OpenAI"},
     {"evaluation.metrics", KEY_NAME, MANY(evaluation.metrics, evaluation.metric_count), IDENTITY,
-     "[fd-random]", NULL, "what to measure: fd-random, classifier"},
+     "[fd-random]", NULL,
+     "what to measure: {fd,kd,precision,recall,density,coverage}-random, fid, kid, is, ..., classifier"},
     {"evaluation.grid", KEY_INT, ONE(evaluation.grid), NO_IDENTITY, "64", "[0, 1024]",
      "images in the sample picture; 0: none"},
 };

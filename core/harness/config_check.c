@@ -1,6 +1,7 @@
 /* Checks that need more than one key. Values that are fine each for itself can still contradict each other;
  * it is found out here, in a millisecond, and not by a run that dies in its first step. Messages begin with
  * the key to change. */
+#include "eval/metric.h"
 #include "harness/config.h"
 #include "harness/problem.h"
 #include "train/features.h"
@@ -114,13 +115,13 @@ static bool has_weights(const char *weights, const OptimiserConfig *optimiser) {
 
 static void check_metrics(const EvaluationConfig *evaluation, Problems *problems) {
     int known = 0;
-    while (evaluation_metrics[known]) known++;
+    while (metric_names[known]) known++;
     for (int i = 0; i < evaluation->metric_count; i++) {
         const char *metric = evaluation->metrics[i];
-        const int nearest = text_nearest(metric, evaluation_metrics, known);
-        if (nearest >= 0 && strcmp(evaluation_metrics[nearest], metric) == 0) continue;
+        const int nearest = text_nearest(metric, metric_names, known);
+        if (nearest >= 0 && strcmp(metric_names[nearest], metric) == 0) continue;
         problem_add(problems, "evaluation.metrics", "no metric '%s'%s%s%s", metric,
-                    nearest >= 0 ? "; did you mean '" : "", nearest >= 0 ? evaluation_metrics[nearest] : "",
+                    nearest >= 0 ? "; did you mean '" : "", nearest >= 0 ? metric_names[nearest] : "",
                     nearest >= 0 ? "'?" : "");
     }
 }

@@ -191,9 +191,8 @@ static bool connect(Store *store, Error *error) {
     if (sqlite3_open_v2(store->path, &store->db, flags, NULL) != SQLITE_OK)
         return store_error(store, "cannot be opened", error);
     sqlite3_busy_timeout(store->db, BUSY_MILLISECONDS);
-    return journal_set(store, folder, error) && schema_migrate(store, error) &&
-           functions_register(store, error) && claims_register(store, error) &&
-           settings_register(store, error);
+    return journal_set(store, folder, error) && functions_register(store, error) &&
+           claims_register(store, error) && settings_register(store, error) && schema_migrate(store, error);
 }
 
 bool store_open(const char *path, Store **out, Error *error) {

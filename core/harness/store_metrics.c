@@ -79,10 +79,10 @@ bool store_evaluation(Store *store, const char *id, int64_t step, const char *we
     return store_execute(store, error,
                          "INSERT OR REPLACE INTO evaluation(run_id, step, weights, nfe, metric, value, "
                          "samples, features_hash, "
-                         "reference_hash, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                         "tititdittd", id, step, weights, (int64_t)nfe, evaluation->metric, evaluation->value,
-                         (int64_t)evaluation->samples, evaluation->features_hash, evaluation->reference_hash,
-                         clock_wall());
+                         "reference_hash, protocol, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                         "tititditttd", id, step, weights, (int64_t)nfe, evaluation->metric,
+                         evaluation->value, (int64_t)evaluation->samples, evaluation->features_hash,
+                         evaluation->reference_hash, evaluation->protocol, clock_wall());
 }
 
 /* ---- artifacts ---- */

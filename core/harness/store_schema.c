@@ -40,6 +40,21 @@ static const char *const steps[] = {
     "CREATE INDEX event_run ON event(run_id, wall);",
     /* Beside the process id, which other processes get after a reboot: process_mark(). */
     "ALTER TABLE run ADD COLUMN process TEXT;",
+    /* What else decides a number: rounding to bytes, subsets, parts, neighbours. It belongs to the key, hence
+     * the new table. Until then there were only Frechet distances and classifiers on rounded samples. */
+    "CREATE TABLE evaluation_now(run_id TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE, step INTEGER NOT "
+    "NULL,"
+    "  weights TEXT NOT NULL, nfe INTEGER NOT NULL, metric TEXT NOT NULL, value REAL, samples INTEGER NOT "
+    "NULL,"
+    "  features_hash TEXT NOT NULL, reference_hash TEXT NOT NULL, protocol TEXT NOT NULL, created REAL NOT "
+    "NULL,"
+    "  PRIMARY KEY(run_id, step, weights, nfe, metric, samples, features_hash, reference_hash, protocol)) "
+    "WITHOUT ROWID;"
+    "INSERT INTO evaluation_now SELECT run_id, step, weights, nfe, metric, value, samples, features_hash, "
+    "reference_hash, iif(nfe > 0, coalesce((SELECT setting(config, 'evaluation.rounding') FROM run WHERE id "
+    "= "
+    "run_id), 'round'), ''), created FROM evaluation;"
+    "DROP TABLE evaluation; ALTER TABLE evaluation_now RENAME TO evaluation;",
 };
 
 int schema_version(void) {

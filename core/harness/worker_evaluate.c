@@ -39,8 +39,8 @@ static bool evaluator_ready(Worker *worker, Error *error) {
     const EvaluationConfig *config = &worker->config.evaluation;
     char cache[1024];
     if (worker->evaluator || !config->metric_count) return true;
-    worker->evaluator = evaluator_open(config, &worker->data, worker->device,
-                                       path_join(cache, worker->paths.results, "cache"), error);
+    const SpaceFolders folders = {path_join(cache, worker->paths.results, "cache"), worker->paths.weights};
+    worker->evaluator = evaluator_open(config, &worker->data, worker->device, &folders, error);
     if (!worker->evaluator) return false;
     Evaluation numbers[MAX_EVALUATIONS];
     const int count = evaluator_reference(worker->evaluator, config->samples, numbers, error);
@@ -51,7 +51,8 @@ static bool samples_judge(Worker *worker, int64_t step, int nfe, const uint8_t *
     const EvaluationConfig *config = &worker->config.evaluation;
     if (!worker->evaluator) return true;
     Evaluation numbers[MAX_EVALUATIONS];
-    const int count = evaluator_run(worker->evaluator, images, config->samples, numbers, error);
+    const int count = evaluator_run(worker->evaluator, images, config->samples,
+                                    rounding_name(config->rounding), numbers, error);
     return count >= 0 && numbers_store(worker, step, config->weights, nfe, numbers, count, error);
 }
 

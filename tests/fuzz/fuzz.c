@@ -62,5 +62,5 @@ void fuzz_refused(const Error *error) {
 
 #ifdef ICT_LIBFUZZER
 /* Of eval/, which the fuzzers leave out, the configuration's check wants this list. */
-const char *const evaluation_metrics[] = {"fd-random", NULL};
+const char *const metric_names[] = {"fd-random", NULL};
 #endif

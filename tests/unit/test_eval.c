@@ -130,7 +130,8 @@ static void test_distances_order_known_damage(void **state) {
     Error error;
     Evaluation list[MAX_EVALUATIONS];
     const EvaluationConfig config = {.metrics = {"fd-random"}, .metric_count = 1};
-    Evaluator *e = evaluator_open(&config, &bench->data, bench->device, scratch_folder, &error);
+    Evaluator *e =
+        evaluator_open(&config, &bench->data, bench->device, &(SpaceFolders){scratch_folder, ""}, &error);
     if (!e) fail_msg("%s", error.text);
     const int count = evaluator_reference(e, 1500, list, &error);
     const double floor = evaluation_value(list, count, "fd-random-floor");
@@ -146,11 +147,12 @@ static void test_distances_order_known_damage(void **state) {
             const int v = bench->data.images[i] + ((i / 3 + i / 48) % 2 ? amplitude : -amplitude) / 2;
             damaged[i] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
         }
-        assert_int_equal(evaluator_run(e, damaged, 1500, list, &error), 1);
+        assert_int_equal(evaluator_run(e, damaged, 1500, "round", list, &error), 1);
         assert_true(list[0].value > 2 * last);
         last = list[0].value;
     }
-    assert_int_equal(evaluator_run(e, damaged, 100, list, &error), -1); /* fewer than four a dimension */
+    assert_int_equal(evaluator_run(e, damaged, 100, "round", list, &error),
+                     -1); /* fewer than four a dimension */
     free(damaged);
     evaluator_close(e);
 }
@@ -160,13 +162,14 @@ static void test_classifier_learns_and_is_cached(void **state) {
     Error error;
     Evaluation first[MAX_EVALUATIONS], again[MAX_EVALUATIONS];
     const EvaluationConfig config = {.metrics = {"classifier"}, .metric_count = 1};
-    Evaluator *e = evaluator_open(&config, &bench->data, bench->device, scratch_folder, &error);
+    Evaluator *e =
+        evaluator_open(&config, &bench->data, bench->device, &(SpaceFolders){scratch_folder, ""}, &error);
     if (!e) fail_msg("%s", error.text);
     const int count = evaluator_reference(e, 1000, first, &error);
     assert_int_equal(count, 12);
     assert_true(evaluation_value(first, count, "classifier-accuracy") > 0.7);
     evaluator_close(e);
-    e = evaluator_open(&config, &bench->data, bench->device, scratch_folder, &error);
+    e = evaluator_open(&config, &bench->data, bench->device, &(SpaceFolders){scratch_folder, ""}, &error);
     if (!e) fail_msg("%s", error.text);
     assert_int_equal(evaluator_reference(e, 1000, again, &error), count);
     for (int i = 0; i < count; i++) assert_true(first[i].value == again[i].value);
