@@ -44,7 +44,8 @@ bool evaluation_check(const EvaluationConfig *config, Error *error) {
         Metric metric;
         if (!metric_find(config->metrics[i], &metric))
             return error_set(error, "there is no metric '%s'", config->metrics[i]);
-        if (*metric.space && !space_check(metric.space, error)) return error_wrap(error, "%s", metric.name);
+        if (*metric.space && !space_available(metric.space, error))
+            return error_wrap(error, "%s", metric.name);
     }
     return true;
 }

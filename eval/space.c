@@ -61,7 +61,7 @@ static const SpaceKind *kind_find(const char *name, Error *error) {
     return NULL;
 }
 
-bool space_check(const char *name, Error *error) {
+bool space_available(const char *name, Error *error) {
     return kind_find(name, error) != NULL;
 }
 
@@ -71,7 +71,7 @@ bool space_open(const char *name, const Dataset *like, Device *device, const Spa
     *space = (Space){0};
     if (!kind) return false;
     space->name = kind->name;
-    return kind->open(space, like, device, cache_folder, error);
+    return kind->open(space, like, device, folders, error);
 }
 
 void space_close(Space *space) {

@@ -172,8 +172,10 @@ bool features_read(const char *path, FeatureSet *set, Hash *hash, Error *error) 
     NpzMember *members;
     int count;
     if (!npz_read(path, &members, &count, error)) return false;
-    const bool ok =
-        features_take(features_find(members, count), set, hash, error) || error_wrap(error, "%s", path);
+    const bool statistics = npz_find(members, count, "mu") && npz_find(members, count, "sigma");
+    const bool ok = statistics ? error_set(error, "%s: holds statistics (mu, sigma), not features", path)
+                               : features_take(features_find(members, count), set, hash, error) ||
+                                     error_wrap(error, "%s", path);
     npz_free(members, count);
     return ok;
 }

@@ -1,76 +1,140 @@
-/* `eval`: judge a run's newest checkpoint again, with other weights, sample counts or metrics; or judge given
- * images. */
+/* `eval`: judge a run's newest checkpoint again, with other weights, sample counts, metrics or repeats; or
+ * judge given images or features (eval_files.c). */
+#include "harness/eval_command.h"
+
 #include "base/file.h"
 #include "base/log.h"
-#include "base/npy.h"
-#include "harness/cli.h"
 #include "harness/loaded.h"
 
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16 };
+enum { BATCH = 16, MOST_REPEATS = 100 };
 
-typedef struct EvalOptions {
-    const char *weights, *metrics, *device, *images, *reference;
-    int nfe, samples, threads;
-} EvalOptions;
-
-/* What the options change of an evaluation's configuration; "fd-random,classifier" goes through the key
- * table. */
-static bool options_apply(const EvalOptions *options, Config *config, Error *error) {
+bool eval_options_apply(const EvalOptions *options, Config *config, Error *error) {
     EvaluationConfig *evaluation = &config->evaluation;
-    char text[256];
+    char text[600];
     if (options->weights) snprintf(evaluation->weights, sizeof evaluation->weights, "%s", options->weights);
     if (options->samples) evaluation->samples = options->samples;
     if (options->nfe) evaluation->nfe[0] = options->nfe, evaluation->nfes = 1;
-    if (!options->metrics) return true;
-    snprintf(text, sizeof text, "[%s]", options->metrics);
-    return config_set(config, "evaluation.metrics", text, error);
+    if (options->metrics) {
+        snprintf(text, sizeof text, "[%s]", options->metrics);
+        if (!config_set(config, "evaluation.metrics", text, error)) return false;
+    }
+    return evaluation_check(evaluation, error);
 }
 
-static void numbers_print(const char *title, const Evaluation *numbers, int count) {
-    for (int i = 0; i < count; i++) printf("%-24s %-28s %.6g\n", title, numbers[i].metric, numbers[i].value);
+bool eval_finish_table(EvalTable *table, const EvalOptions *options, Error *error) {
+    Text out = {0};
+    const bool ok = eval_table_print(table, options->format, &out, error);
+    if (ok) fputs(text_view(&out), stdout);
+    text_free(&out);
+    return ok;
 }
 
 /* ---- a run ---- */
 
 typedef struct EvalRun {
+    const EvalOptions *options;
     Store *store;
     const RunRow *row;
     Dataset data;
     Evaluator *evaluator;
     Loaded loaded;
+    EvalTable table;
+    Evaluation floors[MAX_EVALUATIONS];
+    int floor_count;
 } EvalRun;
 
-static bool numbers_keep(EvalRun *run, int nfe, const Evaluation *numbers, int count, Error *error) {
-    const char *weights = run->loaded.config.evaluation.weights;
-    char title[64];
-    snprintf(title, sizeof title, "%s, %d-step", weights, nfe);
-    numbers_print(title, numbers, count);
+static bool numbers_store(EvalRun *run, int64_t step, const char *weights, int nfe, const Evaluation *numbers,
+                          int count, Error *error) {
     for (int i = 0; i < count; i++)
-        if (!store_evaluation(run->store, run->row->id, run->loaded.step, weights, nfe, &numbers[i], error))
-            return false;
+        if (!store_evaluation(run->store, run->row->id, step, weights, nfe, &numbers[i], error)) return false;
     return true;
 }
 
-static bool nfe_evaluate(EvalRun *run, int nfe, Error *error) {
+/* Images of seeds first .. first + samples - 1. */
+static int repeat_run(EvalRun *run, int nfe, int64_t first, Evaluation *numbers, Error *error) {
     Loaded *loaded = &run->loaded;
     const EvaluationConfig *evaluation = &loaded->config.evaluation;
-    Evaluation numbers[MAX_EVALUATIONS];
     const SampleRequest request = {.sampler = sampler_levels(&loaded->config.ct, evaluation, nfe),
                                    .rounding = evaluation->rounding,
+                                   .first = (uint32_t)first,
                                    .count = evaluation->samples,
                                    .classes = loaded->config.model.classes,
                                    .labels = {LABELS_DRAWN, run->data.labels, run->data.count},
                                    .image_size = loaded->resolution * loaded->resolution * loaded->channels};
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
-    if (!images) return false;
-    const int count = evaluator_run(run->evaluator, images, evaluation->samples,
-                                    rounding_name(evaluation->rounding), numbers, error);
+    if (!images) return -1;
+    int count = evaluator_run(run->evaluator, images, evaluation->samples,
+                              rounding_name(evaluation->rounding), numbers, error);
+    if (count >= 0 && run->options->statistics && first == 0 &&
+        !evaluator_write_statistics(run->evaluator, images, evaluation->samples, run->options->statistics,
+                                    error))
+        count = -1;
     free(images);
-    return count >= 0 && numbers_keep(run, nfe, numbers, count, error);
+    return count;
+}
+
+/* Mean and standard deviation (divisor R - 1) over R sets of seeds, in one list; the protocol says so. */
+static int repeats_combine(const Evaluation *all, int count, int repeats, Evaluation *out) {
+    for (int i = 0; i < count; i++) {
+        double sum = 0, square = 0;
+        for (int r = 0; r < repeats; r++) sum += all[r * count + i].value;
+        const double mean = sum / repeats;
+        for (int r = 0; r < repeats; r++) square += pow(all[r * count + i].value - mean, 2);
+        Evaluation *one = &out[2 * i], *spread = &out[2 * i + 1];
+        *one = all[i];
+        one->value = mean;
+        snprintf(one->protocol, sizeof one->protocol, "%.50s; mean of %d repeats", all[i].protocol, repeats);
+        *spread = *one;
+        spread->value = sqrt(square / (repeats - 1));
+        snprintf(spread->metric, sizeof spread->metric, "%.44s-repeat-deviation", all[i].metric);
+    }
+    return 2 * count;
+}
+
+static bool numbers_keep(EvalRun *run, int nfe, const char *title, const Evaluation *numbers, int count,
+                         bool stored, Error *error) {
+    eval_table_add(&run->table, title, numbers, count, run->floors, run->floor_count);
+    return !stored || numbers_store(run, run->loaded.step, run->loaded.config.evaluation.weights, nfe,
+                                    numbers, count, error);
+}
+
+/* Disjoint sets of seeds, so the spread over them is that of the estimate. */
+static bool repeats_run(EvalRun *run, int nfe, int repeats, Evaluation *all, Error *error) {
+    const EvaluationConfig *evaluation = &run->loaded.config.evaluation;
+    char title[128];
+    int count = 0;
+    if ((int64_t)repeats * evaluation->samples > UINT32_MAX)
+        return error_set(error, "--repeats: there are only 2^32 seeds");
+    for (int r = 0; r < repeats; r++) {
+        count = repeat_run(run, nfe, (int64_t)r * evaluation->samples, all + r * count, error);
+        if (count < 0) return false;
+        snprintf(title, sizeof title, "%s, %d-step, seeds %lld-%lld", evaluation->weights, nfe,
+                 (long long)r * evaluation->samples, (long long)(r + 1) * evaluation->samples - 1);
+        if (!numbers_keep(run, nfe, title, all + r * count, count, repeats == 1, error)) return false;
+    }
+    if (repeats == 1) return true;
+    Evaluation *combined = malloc((size_t)(2 * count + 1) * sizeof *combined);
+    CHECK(combined, "out of memory for repeats");
+    const int both = repeats_combine(all, count, repeats, combined);
+    snprintf(title, sizeof title, "%s, %d-step, %d repeats", evaluation->weights, nfe, repeats);
+    const bool ok = numbers_keep(run, nfe, title, combined, both, true, error);
+    free(combined);
+    return ok;
+}
+
+static bool nfe_evaluate(EvalRun *run, int nfe, Error *error) {
+    const int repeats = run->options->repeats ? run->options->repeats : 1;
+    Evaluation *all = malloc((size_t)(repeats + 1) * MAX_EVALUATIONS * sizeof *all);
+    CHECK(all, "out of memory for %d repeats", repeats);
+    const bool ok = repeats_run(run, nfe, repeats, all, error);
+    free(all);
+    return ok;
 }
 
 static bool run_judge(EvalRun *run, const Paths *paths, Error *error) {
@@ -79,18 +143,21 @@ static bool run_judge(EvalRun *run, const Paths *paths, Error *error) {
     const SpaceFolders folders = {path_join(cache, paths->results, "cache"), paths->weights};
     run->evaluator = evaluator_open(evaluation, &run->data, run->loaded.device, &folders, error);
     if (!run->evaluator) return false;
-    bool done = true;
+    run->floor_count = evaluator_reference(run->evaluator, evaluation->samples, run->floors, error);
+    bool done =
+        run->floor_count >= 0 && numbers_store(run, 0, "reference", 0, run->floors, run->floor_count, error);
     for (int i = 0; done && i < evaluation->nfes; i++) done = nfe_evaluate(run, evaluation->nfe[i], error);
     evaluator_close(run->evaluator);
+    done = done && eval_finish_table(&run->table, run->options, error);
+    eval_table_free(&run->table);
     return done;
 }
 
-static bool run_evaluate(EvalRun *run, const EvalOptions *options, const Paths *paths, Device *device,
-                         Error *error) {
+static bool run_evaluate(EvalRun *run, const Paths *paths, Device *device, Error *error) {
     char path[1024];
     Config config;
     if (!loaded_find(run->row, paths->results, path, &config, error) ||
-        !options_apply(options, &config, error) ||
+        !eval_options_apply(run->options, &config, error) ||
         !dataset_open(&config.data, paths->data, &run->data, error))
         return false;
     bool done = loaded_open(&config, path, config.evaluation.weights, run->data.height, BATCH, device,
@@ -103,53 +170,6 @@ static bool run_evaluate(EvalRun *run, const EvalOptions *options, const Paths *
     return done;
 }
 
-/* ---- given images ---- */
-
-static bool images_judge(const EvalOptions *options, const NpyArray *images, const Dataset *data,
-                         const Paths *paths, Device *device, Error *error) {
-    Config config = config_default();
-    Evaluation numbers[MAX_EVALUATIONS];
-    char cache[1024];
-    if (!options_apply(options, &config, error)) return false;
-    const SpaceFolders folders = {path_join(cache, paths->results, "cache"), paths->weights};
-    Evaluator *evaluator = evaluator_open(&config.evaluation, data, device, &folders, error);
-    if (!evaluator) return false;
-    int count = evaluator_run(evaluator, images->data, (int)images->shape[0], "as given", numbers, error);
-    if (count >= 0) numbers_print("images", numbers, count);
-    if (count >= 0) count = evaluator_reference(evaluator, (int)images->shape[0], numbers, error);
-    if (count >= 0) numbers_print("real and trivial", numbers, count);
-    evaluator_close(evaluator);
-    return count >= 0;
-}
-
-static bool images_fit(const NpyArray *images, const Dataset *data, const char *path, Error *error) {
-    const int64_t *shape = images->shape;
-    return (images->type == NPY_U8 && images->rank == 4 && shape[0] > 0 && shape[1] == data->height &&
-            shape[2] == data->width && shape[3] == data->channels) ||
-           error_set(error, "%s: an array of bytes N x %d x %d x %d is needed, as data set %s has", path,
-                     data->height, data->width, data->channels, data->name);
-}
-
-static bool images_evaluate(const EvalOptions *options, const Paths *paths, Device *device, Error *error) {
-    DataConfig wanted = {.resolution = 0};
-    Dataset data;
-    NpyArray images;
-    snprintf(wanted.name, sizeof wanted.name, "%s", options->reference ? options->reference : "");
-    if (!options->reference)
-        return error_set(error, "--images needs --reference NAME, a data set (./run data ls)");
-    if (!npy_read(options->images, &images, error)) return false;
-    if (images.rank == 4)
-        wanted.resolution = (int)images.shape[1]; /* of shapes; stored sets have their own */
-    bool done = dataset_open(&wanted, paths->data, &data, error);
-    if (done) {
-        done = images_fit(&images, &data, options->images, error) &&
-               images_judge(options, &images, &data, paths, device, error);
-        dataset_close(&data);
-    }
-    npy_free(&images);
-    return done;
-}
-
 /* ---- the command ---- */
 
 static int eval_finish(bool done, const Error *error, Device *device) {
@@ -158,40 +178,71 @@ static int eval_finish(bool done, const Error *error, Device *device) {
     return done ? EXIT_DONE : cli_fail(EXIT_USAGE, error);
 }
 
+static int run_command(const EvalOptions *options, char **words, int count, const Paths *paths) {
+    RunRow row;
+    Error error;
+    Store *store = cli_find_run(&command_eval, words, count, paths, &row);
+    if (!store) return EXIT_USAGE;
+    EvalRun run = {.options = options, .store = store, .row = &row};
+    Device *device = cli_device(options->device, options->threads);
+    const int code = eval_finish(device && run_evaluate(&run, paths, device, &error), &error, device);
+    run_row_free(&row);
+    store_close(store);
+    return code;
+}
+
+static int files_command(const EvalOptions *options, const Paths *paths) {
+    Error error;
+    Device *device = cli_device(options->device, options->threads);
+    return eval_finish(device && eval_images(options, paths, device, &error), &error, device);
+}
+
+static bool options_check(const EvalOptions *options, Error *error) {
+    if (options->repeats > MOST_REPEATS)
+        return error_set(error, "--repeats: at most %d, not %d", MOST_REPEATS, options->repeats);
+    return !options->repeats || (!options->images && !options->features) ||
+           error_set(error, "--repeats draws new samples of a run; files have theirs");
+}
+
 static int eval_run(int argc, char **argv) {
     EvalOptions options = {.device = "cpu"};
     Paths paths;
-    RunRow row;
     Error error;
     const Option list[] = {
         {"weights", 0, OPTION_TEXT, &options.weights, "W",
          "raw, teacher, ema:0.05, ... (default: the run's)"},
         {"nfe", 0, OPTION_COUNT, &options.nfe, "N", "network evaluations an image (default: the run's)"},
         {"samples", 0, OPTION_COUNT, &options.samples, "N", "images to judge (default: the run's)"},
-        {"metrics", 0, OPTION_TEXT, &options.metrics, "LIST", "fd-random,classifier (default: the run's)"},
-        {"images", 0, OPTION_TEXT, &options.images, "FILE.npy",
-         "judge these bytes N,H,W,C and no run; nothing is stored"},
-        {"reference", 0, OPTION_TEXT, &options.reference, "NAME", "data set that --images are set against"},
+        {"repeats", 0, OPTION_COUNT, &options.repeats, "R",
+         "sets of other seeds: mean and standard deviation over them (default 1)"},
+        {"metrics", 0, OPTION_TEXT, &options.metrics, "LIST",
+         "fd-random,kd-random,precision-random,fid,... (default: the run's)"},
+        {"images", 0, OPTION_TEXT, &options.images, "PATH",
+         "judge these, and no run: a folder or zip of pictures, bytes N,H,W,C as .npy or .npz"},
+        {"reference", 0, OPTION_TEXT, &options.reference, "WHAT",
+         "what --images are set against: a data set, other images, or statistics (.npz of mu, sigma)"},
+        {"skip-bad", 0, OPTION_FLAG, &options.skip_bad, NULL, "leave out pictures that cannot be read"},
+        {"features", 0, OPTION_TEXT, &options.features, "A B",
+         "judge features A (.npz, .npy) of any network against features B"},
+        {"write-stats", 0, OPTION_TEXT, &options.statistics, "FILE",
+         "also write mu and sigma of what is judged, as pytorch-fid reads them"},
+        {"format", 0, OPTION_TEXT, &options.format, "F", "md (default), csv or json"},
         {"device", 0, OPTION_TEXT, &options.device, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &options.threads, "N", "CPU threads (default: all)"},
     };
     enum { OPTIONS = sizeof list / sizeof *list };
     int count;
     char **words = options_parse(&command_eval, argc, argv, list, OPTIONS, &paths, &count);
-    if (options.images && !count) {
-        Device *device = cli_device(options.device, options.threads);
-        return eval_finish(device && images_evaluate(&options, &paths, device, &error), &error, device);
-    }
-    Store *store = cli_find_run(&command_eval, words, count, &paths, &row);
-    if (!store) return EXIT_USAGE;
-    EvalRun run = {.store = store, .row = &row};
-    Device *device = cli_device(options.device, options.threads);
-    const int code =
-        eval_finish(device && run_evaluate(&run, &options, &paths, device, &error), &error, device);
-    run_row_free(&row);
-    store_close(store);
-    return code;
+    if (!options_check(&options, &error)) return cli_fail(EXIT_USAGE, &error);
+    if (options.features)
+        return eval_features(&options, count == 1 ? words[0] : NULL, &error) ? EXIT_DONE
+                                                                             : cli_fail(EXIT_USAGE, &error);
+    if (!count && (options.images || options.reference)) return files_command(&options, &paths);
+    return run_command(&options, words, count, &paths);
 }
 
-const Command command_eval = {"eval", "eval ID [options]  |  eval --images FILE.npy --reference NAME",
-                              "judge a run's newest checkpoint once more, or given images", eval_run};
+const Command command_eval = {"eval",
+                              "eval ID [options]  |  eval --images PATH --reference WHAT  |  "
+                              "eval --features A.npz B.npz",
+                              "judge a run's newest checkpoint once more, or given images or features",
+                              eval_run};

@@ -58,5 +58,4 @@ bool preflight_check(const Worker *worker, Error *error) {
     return preflight_precision(worker->device->kind, worker->config.precision, error) &&
            evaluation_check(&worker->config.evaluation, error) &&
            (!on_host || memory_check(arena, memory, error)) && disk_check(worker, checkpoints, disk, error);
-           (!on_host || memory_check(arena, memory, error)) && disk_check(worker, checkpoints, disk, error);
 }

@@ -1,0 +1,28 @@
+/* What the parts of the command `eval` share. */
+#ifndef ICT_HARNESS_EVAL_COMMAND_H
+#define ICT_HARNESS_EVAL_COMMAND_H
+
+#include "harness/cli.h"
+#include "harness/eval_table.h"
+
+typedef struct EvalOptions {
+    const char *weights, *metrics, *device, *images, *reference, *features, *statistics, *format;
+    int nfe, samples, repeats, threads;
+    bool skip_bad;
+} EvalOptions;
+
+/* What the options change of an evaluation's configuration; "fd-random,classifier" goes through the key
+ * table. */
+bool eval_options_apply(const EvalOptions *, Config *, Error *);
+
+/* Prints the table in the format asked for. */
+bool eval_finish_table(EvalTable *, const EvalOptions *, Error *);
+
+/* Images against a data set, other images or statistics; without `images` the reference's own statistics are
+ * written. Nothing is stored. */
+bool eval_images(const EvalOptions *, const Paths *, Device *, Error *);
+
+/* Features A against features B (NULL: not given). */
+bool eval_features(const EvalOptions *, const char *b, Error *);
+
+#endif
