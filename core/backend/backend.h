@@ -72,10 +72,11 @@ typedef struct ConvBackwardData {
     void *workspace;
 } ConvBackwardData;
 
-/* dweight, dbias = dy_scale * gradient, added to what is there when `accumulate` */
+/* dweight, dbias = dy_scale * gradient, added to what is there when `accumulate`. dy_sums: the sums of dy
+ * over the pixels of each sample, [n,1,1,c], where somebody has made them; dbias may be made of them then. */
 typedef struct ConvBackwardWeight {
     OpPlan *plan;
-    Tensor x, dy;
+    Tensor x, dy, dy_sums;
     float *dweight, *dbias;
     float dy_scale;
     bool accumulate;

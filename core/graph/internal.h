@@ -88,6 +88,7 @@ typedef struct BackwardStep {
     int node;
     Value sum_of; /* of an addition: whose gradient it forms */
     GradientTerm dy;
+    int sums_step; /* of a convolution: the norm's step that summed dy over the pixels on the way, or -1 */
     int dx[MAX_INPUTS]; /* buffers written, -1: none */
     GradientTerm add[MAX_INPUTS];
     int workspace;

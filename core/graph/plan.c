@@ -33,6 +33,13 @@ size_t value_bytes(const Graph *graph, Value value) {
     return tensor_bytes(&graph->values[value].shape);
 }
 
+static int *index_list(int count) {
+    int *list = malloc((size_t)(count ? count : 1) * sizeof *list);
+    CHECK(list, "out of memory");
+    for (int i = 0; i < count; i++) list[i] = -1;
+    return list;
+}
+
 /* ---------------------------------------------------------------------------------------------- backward
  * order */
 
@@ -52,8 +59,12 @@ float node_identity_scale(const Node *node, int input) {
 static BackwardStep *step_add(Graph *graph, int node) {
     graph->steps = grow_list(graph->steps, graph->step_count, &graph->step_capacity, sizeof *graph->steps);
     BackwardStep *step = &graph->steps[graph->step_count++];
-    *step = (BackwardStep){
-        .node = node, .sum_of = NO_VALUE, .dy = {-1, 1}, .dx = {-1, -1, -1, -1}, .workspace = -1};
+    *step = (BackwardStep){.node = node,
+                           .sum_of = NO_VALUE,
+                           .dy = {-1, 1},
+                           .sums_step = -1,
+                           .dx = {-1, -1, -1, -1},
+                           .workspace = -1};
     for (int i = 0; i < MAX_INPUTS; i++) step->add[i] = (GradientTerm){-1, 1};
     return step;
 }
@@ -63,11 +74,19 @@ static int step_time(const Graph *graph, int step) {
 }
 
 /* Gradients while the order is derived: `owned` says that the value's buffer is its own and may be added to
- * in place. */
+ * in place; `sums` is the norm's step that summed the gradient over each sample's pixels, or -1. */
 typedef struct Pending {
     GradientTerm *term;
     bool *owned;
+    int *sums;
 } Pending;
+
+/* The factors that a convolution's data gradient has cost a pass over it, unless something is added in that
+ * pass anyway: else they are left to whoever reads it. */
+static float scale_left(const Graph *graph, const BackwardStep *step, bool adds) {
+    const Node *node = &graph->nodes[step->node];
+    return node->kind == NODE_CONV && !adds ? step->dy.scale * node->conv.scale : 1;
+}
 
 /* The op writes the gradient of `value` at step `s`, adding what is pending. */
 static void flow_write(Graph *graph, Pending *pending, int s, int input, Value value) {
@@ -79,8 +98,9 @@ static void flow_write(Graph *graph, Pending *pending, int s, int input, Value v
     step->dx[input] = pending->owned[value]
                           ? before.buffer
                           : buffer_add(buffers, value_bytes(graph, value), step_time(graph, s));
-    pending->term[value] = (GradientTerm){step->dx[input], 1};
+    pending->term[value] = (GradientTerm){step->dx[input], scale_left(graph, step, before.buffer >= 0)};
     pending->owned[value] = true;
+    pending->sums[value] = -1;
 }
 
 /* The gradient of `value` gains `term`: an alias when it is the first, otherwise a step that adds the two. */
@@ -89,6 +109,7 @@ static void flow_alias(Graph *graph, Pending *pending, Value value, GradientTerm
         pending->term[value] = term;
         return;
     }
+    pending->sums[value] = -1;
     BufferList *buffers = &graph->schedules[GRAPH_TRAIN].buffers;
     BackwardStep *sum = step_add(graph, -1);
     const int time = step_time(graph, graph->step_count - 1);
@@ -103,6 +124,24 @@ static void flow_alias(Graph *graph, Pending *pending, Value value, GradientTerm
     pending->owned[value] = true;
 }
 
+/* A norm's bias for each sample has the sums of x's gradient as its own; when nothing was added to that, they
+ * are the sums of a whole gradient, from which the convolution before makes that of its bias. */
+static void sums_note(const Graph *graph, Pending *pending, int s) {
+    const BackwardStep *step = &graph->steps[s];
+    const Node *node = &graph->nodes[step->node];
+    if (node->kind == NODE_NORM && step->dx[IN_SIDE] >= 0 && step->dx[IN_X] >= 0 &&
+        node->in[IN_SECOND] == NO_VALUE && step->add[IN_X].buffer < 0)
+        pending->sums[node->in[IN_X]] = s;
+}
+
+static void sums_use(Graph *graph, const Pending *pending, int s) {
+    const int norm = pending->sums[graph->nodes[graph->steps[s].node].out];
+    graph->steps[s].sums_step = norm;
+    if (norm >= 0)
+        buffer_extend(&graph->schedules[GRAPH_TRAIN].buffers, graph->steps[norm].dx[IN_SIDE],
+                      step_time(graph, s));
+}
+
 /* The node's own step, then its identity paths. */
 static void backward_node(Graph *graph, Pending *pending, int index) {
     const Node *node = &graph->nodes[index];
@@ -113,6 +152,7 @@ static void backward_node(Graph *graph, Pending *pending, int index) {
     step_add(graph, index)->dy = dy;
     const int s = graph->step_count - 1;
     buffer_extend(buffers, dy.buffer, step_time(graph, s));
+    if (node->kind == NODE_CONV) sums_use(graph, pending, s);
     for (int i = 0; i < MAX_INPUTS; i++) {
         const Value in = node->in[i];
         if (in == NO_VALUE || !graph->values[in].needs_gradient) continue;
@@ -121,6 +161,7 @@ static void backward_node(Graph *graph, Pending *pending, int index) {
         if (traits->flow[i] == FLOW_ADDING || traits->flow[i] == FLOW_WRITING)
             flow_write(graph, pending, s, i, in);
     }
+    sums_note(graph, pending, s);
     for (int i = 0; i < MAX_INPUTS; i++) {
         const Value in = node->in[i];
         if (in == NO_VALUE || !graph->values[in].needs_gradient || traits->flow[i] != FLOW_IDENTITY) continue;
@@ -134,7 +175,7 @@ static void backward_finish_inputs(Graph *graph, Pending *pending) {
     for (Value v = 0; v < graph->value_count; v++) {
         if (graph->values[v].producer >= 0 || !graph->values[v].needs_gradient || pending->term[v].buffer < 0)
             continue;
-        if (!pending->owned[v]) {
+        if (!pending->owned[v] || pending->term[v].scale != 1) {
             BackwardStep *copy = step_add(graph, -1);
             const int time = step_time(graph, graph->step_count - 1);
             copy->sum_of = v;
@@ -150,7 +191,7 @@ static void backward_finish_inputs(Graph *graph, Pending *pending) {
 void backward_derive(Graph *graph) {
     BufferList *buffers = &graph->schedules[GRAPH_TRAIN].buffers;
     Pending pending = {calloc((size_t)graph->value_count, sizeof(GradientTerm)),
-                       calloc((size_t)graph->value_count, sizeof(bool))};
+                       calloc((size_t)graph->value_count, sizeof(bool)), index_list(graph->value_count)};
     graph->gradient = calloc((size_t)graph->value_count, sizeof(int));
     CHECK(pending.term && pending.owned && graph->gradient, "out of memory");
     for (Value v = 0; v < graph->value_count; v++) {
@@ -170,6 +211,7 @@ void backward_derive(Graph *graph) {
             buffer_extend(buffers, graph->gradient[v], step_time(graph, graph->step_count));
     free(pending.term);
     free(pending.owned);
+    free(pending.sums);
 }
 
 /* ---------------------------------------------------------------------------------------------- lifetimes */
@@ -210,13 +252,6 @@ static size_t backward_workspace(const Graph *graph, const Node *node) {
     default:
         return 0;
     }
-}
-
-static int *index_list(int count) {
-    int *list = malloc((size_t)(count ? count : 1) * sizeof *list);
-    CHECK(list, "out of memory");
-    for (int i = 0; i < count; i++) list[i] = -1;
-    return list;
 }
 
 static void schedule_forward(Graph *graph, Schedule *schedule) {

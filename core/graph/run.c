@@ -164,7 +164,7 @@ static Tensor gradient_tensor(const Graph *graph, Value value, int buffer) {
 
 /* What a step's backward ops have in common. */
 typedef struct StepTensors {
-    Tensor dy, dx[MAX_INPUTS], add[MAX_INPUTS];
+    Tensor dy, dy_sums, dx[MAX_INPUTS], add[MAX_INPUTS];
     float add_scale[MAX_INPUTS];
     void *workspace;
 } StepTensors;
@@ -176,6 +176,10 @@ static StepTensors step_tensors(const Graph *graph, const BackwardStep *step, co
         t.dx[i] = gradient_tensor(graph, node->in[i], step->dx[i]);
         t.add[i] = gradient_tensor(graph, node->in[i], step->add[i].buffer);
         t.add_scale[i] = step->add[i].scale;
+    }
+    if (step->sums_step >= 0) {
+        const BackwardStep *norm = &graph->steps[step->sums_step];
+        t.dy_sums = gradient_tensor(graph, graph->nodes[norm->node].in[IN_SIDE], norm->dx[IN_SIDE]);
     }
     return t;
 }
@@ -189,6 +193,7 @@ static void conv_backward(Graph *graph, const Node *node, const StepTensors *t, 
             graph->device, &(ConvBackwardWeight){.plan = node->plan[CONV_BACKWARD_WEIGHT],
                                                  .x = x,
                                                  .dy = t->dy,
+                                                 .dy_sums = t->dy_sums,
                                                  .dweight = gradients + node->conv.weight,
                                                  .dbias = gradient_at(gradients, node->conv.bias),
                                                  .dy_scale = scale,
@@ -201,7 +206,7 @@ static void conv_backward(Graph *graph, const Node *node, const StepTensors *t, 
                                                .dx = t->dx[IN_X],
                                                .add = t->add[IN_X],
                                                .weight = weight_at(run, x.dtype, node->conv.weight),
-                                               .dy_scale = scale,
+                                               .dy_scale = t->add[IN_X].data ? scale : 1,
                                                .add_scale = t->add_scale[IN_X],
                                                .workspace = t->workspace});
 }

@@ -16,7 +16,7 @@
 enum { TICK_STEPS = 4, LEAST_TICKS = 2 };
 
 typedef struct Bench {
-    const char *device_spec;
+    const char *device_spec, *tuned;
     int threads;
     double seconds; /* to measure */
     bool ops, dump, sample;
@@ -125,6 +125,8 @@ static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
             (bench->measured > 0 || error_set(error, "the run is too short to be measured: train.steps=100"));
         done = done && (!bench->sample || sample_measure(bench, trainer, error));
         if (done) rate_print(bench, trainer);
+        if (done && bench->tuned && bench->device->remember)
+            bench->device->remember(bench->device, bench->tuned);
         *micro_batch = trainer_micro_batch(trainer);
         trainer_close(trainer);
     }
@@ -266,6 +268,8 @@ static int bench_run(int argc, char **argv) {
         {"ops", 0, OPTION_FLAG, &bench.ops, NULL, "also time, bytes and FLOPs of every op"},
         {"sample", 0, OPTION_FLAG, &bench.sample, NULL, "also the rate of one-step sampling"},
         {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
+        {"tune", 0, OPTION_TEXT, &bench.tuned, "FILE",
+         "append what was chosen by timing to FILE (core/backend/cuda/plans)"},
         {"seconds", 0, OPTION_DURATION, &bench.seconds, "10", "how long to measure"},
         {"device", 0, OPTION_TEXT, &bench.device_spec, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &bench.threads, "N", "CPU threads (default: all)"},

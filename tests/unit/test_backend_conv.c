@@ -149,8 +149,9 @@ static void backward_weight_check(const Data *d, bool accumulate) {
         dbias[run] = floats_poisoned(outputs);
         if (accumulate) memcpy(dweight[run], d->old.data, tensor_bytes(&d->old));
         if (accumulate) memcpy(dbias[run], d->old.data, (size_t)outputs * sizeof(float));
-        const ConvBackwardWeight a = {plan,       d->x,        d->dy,      dweight[run],
-                                      dbias[run], d->c->scale, accumulate, array_poisoned(plan->workspace)};
+        const ConvBackwardWeight a = {plan,        d->x,         d->dy,
+                                      (Tensor){0}, dweight[run], dbias[run],
+                                      d->c->scale, accumulate,   array_poisoned(plan->workspace)};
         device->ops->conv_backward_weight(device, &a);
     }
     gradient_check(d, dweight, d->dweight, tensor_count(&d->old), accumulate, "dweight");

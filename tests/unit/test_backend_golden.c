@@ -40,6 +40,7 @@ static void golden_conv_check(const char *name, int stride) {
     const ConvBackwardWeight g = {plan[2],
                                   x,
                                   dy,
+                                  (Tensor){0},
                                   tensor_like(w).data,
                                   floats_poisoned(w.n),
                                   1.0f,

@@ -8,7 +8,9 @@
  * chunks that would stay in the L2 cache gain nothing (README of core/backend).
  */
 #include "backend/cuda/elements.cuh"
+#include "backend/cuda/product.h"
 #include <cublas_v2.h>
+#include <type_traits>
 
 static const size_t SCORES_BYTES = (size_t)512 << 20;
 
@@ -51,14 +53,13 @@ typedef struct Stack {
 
 static void products(Device *device, const Heads &h, const Stack &a, const Stack &b, const Stack &c, int m,
                      int n, int depth, float alpha, int count) {
-    const cudaDataType_t type = h.dtype == DTYPE_F32   ? CUDA_R_32F
-                                : h.dtype == DTYPE_F16 ? CUDA_R_16F
-                                                       : CUDA_R_16BF;
+    const cudaDataType_t type = (cudaDataType_t)cuda_blas_type(h.dtype);
+    const cublasComputeType_t compute = (cublasComputeType_t)cuda_blas_compute(device, h.dtype);
     const float zero = 0.0f;
     BLAS_CHECK(cublasGemmStridedBatchedEx(cuda_context(device)->blas, a.operation, b.operation, m, n, depth,
                                           &alpha, a.data, type, a.stride, a.image_stride, b.data, type,
                                           b.stride, b.image_stride, &zero, (void *)c.data, type, c.stride,
-                                          c.image_stride, count, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+                                          c.image_stride, count, compute, CUBLAS_GEMM_DEFAULT));
 }
 
 /* q, k or v (`part` 0, 1, 2) of one head, from image `first` on; [width, length] to cuBLAS. */
@@ -82,42 +83,145 @@ static Stack score_stack(const Heads &h, const void *scores, int head, int count
                  operation};
 }
 
-/* ---- softmax: a warp takes a row ---- */
+/* ---- softmax ---- */
 
-__device__ __forceinline__ float warp_max(float value) {
-    for (int mask = 16; mask > 0; mask /= 2) value = fmaxf(value, __shfl_xor_sync(~0u, value, mask));
+/* Sums and maxima over `lanes` neighbouring threads, a power of two. */
+__device__ __forceinline__ float lanes_max(float value, int lanes) {
+    for (int mask = lanes / 2; mask > 0; mask /= 2) value = fmaxf(value, __shfl_xor_sync(~0u, value, mask));
     return value;
 }
 
-__device__ __forceinline__ float warp_sum(float value) {
-    for (int mask = 16; mask > 0; mask /= 2) value += __shfl_xor_sync(~0u, value, mask);
+__device__ __forceinline__ float lanes_sum(float value, int lanes) {
+    for (int mask = lanes / 2; mask > 0; mask /= 2) value += __shfl_xor_sync(~0u, value, mask);
     return value;
 }
 
-template <typename T> __global__ void softmax_kernel(T *scores, int64_t rows, int length) {
+/* A row lies in the registers of 1 to 32 neighbouring threads, N elements each, in packs of V. All threads
+ * take part in the sums; those beyond the last row have no numbers. */
+template <typename T, int V, int N> struct Row {
+    int64_t first;
+    bool there;
+    int step;
+
+    __device__ __forceinline__ Row(int64_t rows, int length, int lanes) {
+        const int64_t i = (int64_t)blockIdx.x * BLOCK + threadIdx.x, row = i / lanes;
+        there = row < rows;
+        first = row * length + i % lanes * V;
+        step = lanes * V;
+    }
+    __device__ __forceinline__ void load(const T *from, float (&to)[N]) const {
+#pragma unroll
+        for (int k = 0; k < N; k += V) {
+            float(&part)[V] = *reinterpret_cast<float(*)[V]>(to + k);
+            if (there) pack_load<T, V>(from + first + k / V * step, part);
+        }
+    }
+    __device__ __forceinline__ void store(T *to, const float (&from)[N]) const {
+#pragma unroll
+        for (int k = 0; k < N; k += V) {
+            const float(&part)[V] = *reinterpret_cast<const float(*)[V]>(from + k);
+            if (there) pack_store<T, V>(to + first + k / V * step, part);
+        }
+    }
+};
+
+template <typename T, int V, int N>
+__global__ void softmax_kernel(T *scores, int64_t rows, int length, int lanes) {
+    const Row<T, V, N> row(rows, length, lanes);
+    float s[N] = {}, top = -INFINITY, sum = 0.0f;
+    row.load(scores, s);
+#pragma unroll
+    for (int k = 0; k < N; k++) top = fmaxf(top, s[k]);
+    top = lanes_max(top, lanes);
+#pragma unroll
+    for (int k = 0; k < N; k++) sum += s[k] = expf(s[k] - top);
+    const float inverse = 1.0f / lanes_sum(sum, lanes);
+#pragma unroll
+    for (int k = 0; k < N; k++) s[k] *= inverse;
+    row.store(scores, s);
+}
+
+/* gradient: dP on entry, dS on return */
+template <typename T, int V, int N>
+__global__ void softmax_backward_kernel(const T *weights, T *gradient, int64_t rows, int length, int lanes) {
+    const Row<T, V, N> row(rows, length, lanes);
+    float p[N] = {}, d[N] = {}, sum = 0.0f;
+    row.load(weights, p);
+    row.load(gradient, d);
+#pragma unroll
+    for (int k = 0; k < N; k++) sum = fmaf(p[k], d[k], sum);
+    sum = lanes_sum(sum, lanes);
+#pragma unroll
+    for (int k = 0; k < N; k++) d[k] = p[k] * (d[k] - sum);
+    row.store(gradient, d);
+}
+
+/* Rows of any length: a warp takes one, and reads it again. */
+template <typename T> __global__ void softmax_any_kernel(T *scores, int64_t rows, int length) {
     const int64_t row = (int64_t)blockIdx.x * (BLOCK / 32) + threadIdx.x / 32;
     if (row >= rows) return;
     T *s = scores + row * length;
     const int lane = threadIdx.x % 32;
     float top = -INFINITY, sum = 0.0f;
     for (int j = lane; j < length; j += 32) top = fmaxf(top, (float)s[j]);
-    top = warp_max(top);
+    top = lanes_max(top, 32);
     for (int j = lane; j < length; j += 32) sum += expf((float)s[j] - top);
-    const float inverse = 1.0f / warp_sum(sum);
+    const float inverse = 1.0f / lanes_sum(sum, 32);
     for (int j = lane; j < length; j += 32) s[j] = (T)(expf((float)s[j] - top) * inverse);
 }
 
-/* gradient: dP on entry, dS on return */
 template <typename T>
-__global__ void softmax_backward_kernel(const T *weights, T *gradient, int64_t rows, int length) {
+__global__ void softmax_backward_any_kernel(const T *weights, T *gradient, int64_t rows, int length) {
     const int64_t row = (int64_t)blockIdx.x * (BLOCK / 32) + threadIdx.x / 32;
     if (row >= rows) return;
     const T *p = weights + row * length;
     T *d = gradient + row * length;
     float sum = 0.0f;
     for (int j = threadIdx.x % 32; j < length; j += 32) sum = fmaf((float)p[j], (float)d[j], sum);
-    sum = warp_sum(sum);
+    sum = lanes_sum(sum, 32);
     for (int j = threadIdx.x % 32; j < length; j += 32) d[j] = (T)((float)p[j] * ((float)d[j] - sum));
+}
+
+/* Calls body(N) with the elements a thread takes as a constant, or 0 where a row does not fit. */
+template <int V, typename Body> static void row_dispatch(int length, Body body) {
+    const int packs = length / V;
+    const bool fits = length % V == 0 && (packs & (packs - 1)) == 0;
+    if (fits && packs <= 32)
+        body(std::integral_constant<int, V>{});
+    else if (fits && packs == 64)
+        body(std::integral_constant<int, 2 * V>{});
+    else if (fits && packs == 128)
+        body(std::integral_constant<int, 4 * V>{});
+    else
+        body(std::integral_constant<int, 0>{});
+}
+
+/* The scores' softmax; or, with a gradient, that one's. */
+static void softmax_run(Device *device, DType dtype, void *scores, void *gradient, int64_t rows, int length) {
+    const cudaStream_t stream = cuda_stream(device);
+    dtype_dispatch(dtype, [&](auto type) {
+        using T = decltype(type);
+        constexpr int V = Wide<T>::value;
+        T *s = (T *)scores, *d = (T *)gradient;
+        row_dispatch<V>(length, [&](auto elements) {
+            constexpr int N = decltype(elements)::value;
+            if constexpr (N > 0) {
+                const int lanes = length / N;
+                const unsigned blocks = blocks_for(rows * lanes, BLOCK);
+                if (d)
+                    softmax_backward_kernel<T, V, N><<<blocks, BLOCK, 0, stream>>>(s, d, rows, length, lanes);
+                else
+                    softmax_kernel<T, V, N><<<blocks, BLOCK, 0, stream>>>(s, rows, length, lanes);
+            } else {
+                const unsigned blocks = blocks_for(rows, BLOCK / 32);
+                if (d)
+                    softmax_backward_any_kernel<T><<<blocks, BLOCK, 0, stream>>>(s, d, rows, length);
+                else
+                    softmax_any_kernel<T><<<blocks, BLOCK, 0, stream>>>(s, rows, length);
+            }
+        });
+    });
+    CUDA_LAUNCHED("softmax");
 }
 
 static void weights_make(Device *device, const Heads &h, const void *qkv, void *scores, int first,
@@ -128,12 +232,7 @@ static void weights_make(Device *device, const Heads &h, const void *qkv, void *
                  part_stack(h, qkv, 0, head, first, CUBLAS_OP_N),
                  score_stack(h, scores, head, count, CUBLAS_OP_N), h.length, h.length, h.width, h.scale,
                  count);
-    dtype_dispatch(h.dtype, [&](auto type) {
-        using T = decltype(type);
-        softmax_kernel<T>
-            <<<blocks_for(rows, BLOCK / 32), BLOCK, 0, cuda_stream(device)>>>((T *)scores, rows, h.length);
-    });
-    CUDA_LAUNCHED("softmax");
+    softmax_run(device, h.dtype, scores, NULL, rows, h.length);
 }
 
 /* ---- the ops ---- */
@@ -158,12 +257,7 @@ static void scores_gradient(Device *device, const Heads &h, const AttentionBackw
         products(device, h, part_stack(h, op->qkv.data, 2, head, first, CUBLAS_OP_T),
                  out_stack(h, op->dy.data, head, first), score_stack(h, gradient, head, count, CUBLAS_OP_N),
                  h.length, h.length, h.width, op->dy_scale, count);
-    dtype_dispatch(h.dtype, [&](auto type) {
-        using T = decltype(type);
-        softmax_backward_kernel<T><<<blocks_for(rows, BLOCK / 32), BLOCK, 0, cuda_stream(device)>>>(
-            (const T *)op->workspace, (T *)gradient, rows, h.length);
-    });
-    CUDA_LAUNCHED("softmax_backward");
+    softmax_run(device, h.dtype, op->workspace, gradient, rows, h.length);
 }
 
 static void head_gradients(Device *device, const Heads &h, const AttentionBackward *op, const void *gradient,

@@ -1,7 +1,7 @@
 /* Convolutions: the ops around cuDNN's. Scale, residual and bias of the forward pass are part of its plan
  * where cuDNN has a kernel for them, and else one elementwise pass behind the plain convolution; backward
  * results that are to be scaled or added take a pass of their own; the bias gradient is a sum over the rows
- * of dy. */
+ * of dy, or of the sums that a norm made of it. */
 #include "backend/cuda/conv.h"
 #include <stdlib.h>
 
@@ -33,7 +33,7 @@ OpPlan *cuda_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass,
           "conv: the kernel is larger than the padded image");
     ConvPlan *plan = malloc(sizeof *plan);
     CHECK(plan, "out of memory");
-    *plan = (ConvPlan){.problem = {*shape, pass, {.scale = 1}}};
+    *plan = (ConvPlan){.problem = {*shape, pass, {.scale = 1}, shape->dtype == DTYPE_F32 && device->tf32}};
     if (pass == CONV_FORWARD && epilogue) {
         plan->problem.epilogue = *epilogue;
         plan->kernel = conv_kernel_find(device, &plan->problem);
@@ -119,5 +119,7 @@ void cuda_conv_backward_weight(Device *device, const ConvBackwardWeight *a) {
              a->workspace);
     const Tensor made = {a->workspace, shape->dtype, 1, 1, 1, (int)conv_weight_count(shape)};
     cuda_accumulate(device, &made, a->dweight, a->dy_scale, a->accumulate);
-    if (a->dbias) cuda_column_sums(device, &a->dy, a->dbias, a->dy_scale, a->accumulate);
+    if (a->dbias)
+        cuda_column_sums(device, a->dy_sums.data ? &a->dy_sums : &a->dy, a->dbias, a->dy_scale,
+                         a->accumulate);
 }

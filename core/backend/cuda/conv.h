@@ -10,11 +10,13 @@
 enum { UID_X = 1, UID_WEIGHT = 2, UID_Y = 3, UID_RESIDUAL = 4, UID_BIAS = 5, UID_VIRTUAL = 100 };
 
 /* What is to be computed: of the forward pass y = scale * (conv + residual) + bias, bias in the shape's
- * dtype. Backward passes have the epilogue {.scale = 1}. */
+ * dtype. Backward passes have the epilogue {.scale = 1}. tf32: of fp32 tensors, whose factors may be rounded
+ * to TF32. */
 typedef struct ConvProblem {
     ConvShape shape;
     ConvPass pass;
     ConvEpilogue epilogue;
+    bool tf32;
 } ConvProblem;
 
 /* One way to run a convolution. */

@@ -3,10 +3,10 @@
  * same bits only if it goes on with the ones it began with. So the trainer names a file in the run's folder
  * (Device.remember): choices that stand there are taken without timing, new ones are appended.
  *
- * The first line says for which card and cuDNN the rest holds. A line is a shape, a pass, whether
- * a bias and a residual are added, the place among the candidates that cuDNN lists, and the number of the
- * engine found there, which must agree. It begins with a
- * newline, so that one cut off by a crash spoils no other.
+ * The first line says for which card and cuDNN the rest holds. A line is precision and pass, images,
+ * their size, channels in and out, kernel, stride, padding, whether a bias and a residual are added, the
+ * place among the candidates that cuDNN lists (-1: it has none), and the number of the engine found there,
+ * which must agree. It begins with a newline, so that one cut off by a crash spoils no other.
  */
 #include "backend/cuda/conv.h"
 #include "base/file.h"
@@ -14,31 +14,53 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NUMBERS = 16 };
+enum { FIELDS = 16 };
+
+static const char *const precisions[] = {"fp32", "tf32", "bf16", "fp16"};
+static const char *const passes[] = {"forward", "data", "weight"};
 
 static void header_make(const Device *device, char out[256]) {
     snprintf(out, 256, "cuDNN %zu on %s", cudnnGetVersion(), device->name);
+}
+
+static Precision problem_precision(const ConvProblem *p) {
+    return p->shape.dtype == DTYPE_BF16  ? PRECISION_BF16
+           : p->shape.dtype == DTYPE_F16 ? PRECISION_FP16
+           : p->tf32                     ? PRECISION_TF32
+                                         : PRECISION_FP32;
 }
 
 /* The line of a choice, without newlines. */
 static void line_make(const ConvChoice *c, char out[256]) {
     const ConvShape *s = &c->problem.shape;
     const ConvEpilogue *e = &c->problem.epilogue;
-    snprintf(out, 256, "%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %lld", s->n, s->h, s->w, s->c_in,
-             s->c_out, s->kernel_h, s->kernel_w, s->stride, s->pad_h, s->pad_w, (int)s->dtype,
-             (int)c->problem.pass, e->bias, e->residual, c->place, (long long)c->engine);
+    snprintf(out, 256, "%s %s %d %dx%d %d>%d %dx%d /%d +%dx%d %d %d %d %lld",
+             precisions[problem_precision(&c->problem)], passes[c->problem.pass], s->n, s->h, s->w, s->c_in,
+             s->c_out, s->kernel_h, s->kernel_w, s->stride, s->pad_h, s->pad_w, e->bias, e->residual,
+             c->place, (long long)c->engine);
+}
+
+/* Place of the word among `count`, or -1. */
+static int word_place(const char *word, const char *const *words, int count) {
+    while (count-- > 0)
+        if (strcmp(word, words[count]) == 0) return count;
+    return -1;
 }
 
 static bool line_parse(const char *line, ConvChoice *c) {
     ConvShape *s = &c->problem.shape;
-    int dtype, pass, bias, residual;
+    char precision[8], pass[8];
+    int bias, residual;
     long long engine;
-    const int numbers = sscanf(line, "%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %lld", &s->n, &s->h, &s->w,
-                               &s->c_in, &s->c_out, &s->kernel_h, &s->kernel_w, &s->stride, &s->pad_h,
-                               &s->pad_w, &dtype, &pass, &bias, &residual, &c->place, &engine);
-    if (numbers != NUMBERS) return false;
-    s->dtype = (DType)dtype;
-    c->problem.pass = (ConvPass)pass;
+    const int fields = sscanf(line, "%7s %7s %d %dx%d %d>%d %dx%d /%d +%dx%d %d %d %d %lld", precision, pass,
+                              &s->n, &s->h, &s->w, &s->c_in, &s->c_out, &s->kernel_h, &s->kernel_w,
+                              &s->stride, &s->pad_h, &s->pad_w, &bias, &residual, &c->place, &engine);
+    if (fields != FIELDS) return false;
+    const int p = word_place(precision, precisions, 4), w = word_place(pass, passes, 3);
+    if (p < 0 || w < 0) return false;
+    s->dtype = precision_dtype((Precision)p);
+    c->problem.tf32 = p == PRECISION_TF32;
+    c->problem.pass = (ConvPass)w;
     c->problem.epilogue = (ConvEpilogue){bias, residual, 1};
     c->engine = engine;
     return true;

@@ -4,7 +4,7 @@
  *
  * Not every configuration is taken. Those marked non-deterministic would give other bits run after run; those
  * that compile at run time cost seconds; and fp32 means fp32, so the ones that round their inputs to TF32 for
- * the tensor cores are left out.
+ * the tensor cores are left out unless the problem allows it.
  */
 #include "backend/cuda/conv.h"
 
@@ -204,8 +204,8 @@ static int configurations_list(const ConvPlanner *planner, Descriptor graph, cud
     return (int)count;
 }
 
-/* Whether the engine's notes allow it; *engine receives its number. */
-static bool configuration_allowed(Descriptor configuration, DType dtype, int64_t *engine) {
+/* Whether the engine's notes allow it; *engine receives its number. `exact`: factors are not rounded. */
+static bool configuration_allowed(Descriptor configuration, bool exact, int64_t *engine) {
     Descriptor d = descriptor_make(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     cudnnBackendNumericalNote_t numbers[NOTES];
     cudnnBackendBehaviorNote_t behaviours[NOTES];
@@ -223,7 +223,7 @@ static bool configuration_allowed(Descriptor configuration, DType dtype, int64_t
         if (note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC ||
             note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
             allowed = false;
-        if (dtype == DTYPE_F32 &&
+        if (exact &&
             (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS))
             allowed = false;
     }
@@ -255,13 +255,13 @@ static bool kernel_make(const ConvPlanner *planner, Descriptor configuration, Co
     return true;
 }
 
-static int kernels_from(const ConvPlanner *planner, Descriptor graph, cudnnBackendHeurMode_t mode,
-                        DType dtype, ConvKernel *kernels, int limit) {
+static int kernels_from(const ConvPlanner *planner, Descriptor graph, cudnnBackendHeurMode_t mode, bool exact,
+                        ConvKernel *kernels, int limit) {
     Descriptor list[CONFIGURATIONS];
     const int listed = configurations_list(planner, graph, mode, list);
     int count = 0;
     for (int i = 0; i < listed && count < limit; i++)
-        if (configuration_allowed(list[i], dtype, &kernels[count].engine) &&
+        if (configuration_allowed(list[i], exact, &kernels[count].engine) &&
             kernel_make(planner, list[i], &kernels[count]))
             count++;
     for (int i = 0; i < CONFIGURATIONS; i++) descriptor_free(list[i]);
@@ -270,12 +270,12 @@ static int kernels_from(const ConvPlanner *planner, Descriptor graph, cudnnBacke
 
 int conv_kernels_list(const ConvPlanner *planner, const ConvProblem *problem, ConvKernel *kernels,
                       int limit) {
-    const DType dtype = problem->shape.dtype;
+    const bool exact = problem->shape.dtype == DTYPE_F32 && !problem->tf32;
     const Descriptor graph = graph_describe(planner, problem);
-    int count = kernels_from(planner, graph, CUDNN_HEUR_MODE_A, dtype, kernels, limit);
+    int count = kernels_from(planner, graph, CUDNN_HEUR_MODE_A, exact, kernels, limit);
     if (count < limit)
         count +=
-            kernels_from(planner, graph, CUDNN_HEUR_MODE_FALLBACK, dtype, kernels + count, limit - count);
+            kernels_from(planner, graph, CUDNN_HEUR_MODE_FALLBACK, exact, kernels + count, limit - count);
     descriptor_free(graph);
     return count;
 }

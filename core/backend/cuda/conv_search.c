@@ -4,10 +4,12 @@
  * block of a network, and by every network.
  */
 #include "backend/cuda/conv.h"
+#include "base/log.h"
 #include <stdlib.h>
 
 enum { CANDIDATES = 16, REPEATS = 3 };
-static const float HOPELESS = 4, LOADING = 20; /* times the best; milliseconds */
+static const float HOPELESS = 4, LOADING = 20, LONG = 4; /* times the best; milliseconds; milliseconds */
+static const double PATIENCE = 0.25;                     /* seconds for one convolution */
 static const size_t WORKSPACE_MOST = (size_t)1 << 30;
 
 struct ConvFound {
@@ -34,8 +36,9 @@ bool conv_same_problem(const ConvProblem *p, const ConvProblem *q, bool scale) {
     const ConvEpilogue *e = &p->epilogue, *f = &q->epilogue;
     return a->n == b->n && a->h == b->h && a->w == b->w && a->c_in == b->c_in && a->c_out == b->c_out &&
            a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride &&
-           a->pad_h == b->pad_h && a->pad_w == b->pad_w && a->dtype == b->dtype && p->pass == q->pass &&
-           e->bias == f->bias && e->residual == f->residual && (!scale || e->scale == f->scale);
+           a->pad_h == b->pad_h && a->pad_w == b->pad_w && a->dtype == b->dtype && p->tf32 == q->tf32 &&
+           p->pass == q->pass && e->bias == f->bias && e->residual == f->residual &&
+           (!scale || e->scale == f->scale);
 }
 
 /* Memory to try in, and two marks in the stream. */
@@ -88,25 +91,27 @@ static float run_time(Device *device, const Bench *b, const ConvKernel *kernel) 
     return milliseconds;
 }
 
-/* The shortest of some runs after a first one; a configuration that is hopeless is not repeated, and when
- * even its first run, which may load its code, takes HOPELESS times the best, that one was all. */
+/* The shortest of some runs after a first one, which may load the configuration's code. What is hopeless is
+ * not repeated, and what takes LONG is known well enough after one more run. */
 static float kernel_time(Device *device, const Bench *b, const ConvKernel *kernel, float best) {
     float shortest = run_time(device, b, kernel);
     if (shortest > HOPELESS * best && shortest > LOADING) return shortest;
-    for (int i = 0; i < REPEATS && (i == 0 || shortest < 2 * best); i++) {
+    for (int i = 0; i < REPEATS && (i == 0 || (shortest < 2 * best && shortest < LONG)); i++) {
         const float time = run_time(device, b, kernel);
         if (time < shortest) shortest = time;
     }
     return shortest;
 }
 
-/* The place of the fastest, or -1. */
+/* The place of the fastest, or -1. When the patience is over, those that are left are the ones that cuDNN
+ * recommends least. */
 static int kernel_search(Device *device, const ConvProblem *problem, const ConvKernel *kernels, int count) {
     if (!count) return -1;
     Bench bench = bench_open(device, problem, kernels, count);
+    const double began = clock_monotonic();
     int best = -1;
     float best_time = INFINITY;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count && (best < 0 || clock_monotonic() - began < PATIENCE); i++) {
         if (kernels[i].workspace > WORKSPACE_MOST) continue;
         const float time = kernel_time(device, &bench, &kernels[i], best_time);
         if (time < best_time) best = i, best_time = time;

@@ -8,7 +8,7 @@
  * Sums. No float atomics: a sum over many elements is cut into parts by arithmetic alone, every part is added
  * up in a fixed order, and one more kernel adds the parts. The same sizes give the same bits, on any card.
  *
- * Included by gcc (device.c, conv*.c) and by nvcc, which compiles C++: hence the linkage and the spelling of
+ * Included by gcc (the .c files) and by nvcc, which compiles C++: hence the linkage and the spelling of
  * _Noreturn.
  */
 #ifndef ICT_BACKEND_CUDA_CUDA_H
@@ -30,16 +30,19 @@ extern "C" {
 
 typedef struct ConvFound ConvFound;
 typedef struct ConvChoice ConvChoice;
+typedef struct ProductFound ProductFound;
 
 /* device->context */
 typedef struct CudaContext {
     int index;
     cudaStream_t stream;
     struct cublasContext *blas;
+    struct cublasLtContext *blas_lt;
     struct cudnnContext *dnn;
     void *blas_workspace;
     float *scratch; /* SCRATCH_FLOATS, for the duration of one op */
     ConvFound *convolutions;
+    ProductFound *products;
     ConvChoice *choices;
     char choice_path[1024]; /* "": kept in memory only */
 } CudaContext;
@@ -80,6 +83,9 @@ void cuda_accumulate(Device *, const Tensor *x, float *out, float scale, bool ac
 
 /* The convolutions' plans, which the context owns (conv_search.c). */
 void cuda_convolutions_release(CudaContext *);
+
+/* The products' algorithms, which the context owns (product.c). */
+void cuda_products_release(CudaContext *);
 
 /* Device.remember */
 void cuda_remember(Device *, const char *path);

@@ -1,6 +1,7 @@
 /* One CUDA card as a device: memory, copies, library handles, and the table of its ops. */
 #include "backend/cuda/cuda.h"
 #include "backend/kinds.h"
+#include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cudnn_graph.h>
 #include <omp.h>
@@ -127,7 +128,9 @@ static void context_close(Device *device) {
     CudaContext *context = cuda_context(device);
     CUDA_CHECK(cudaStreamSynchronize(context->stream));
     cuda_convolutions_release(context);
+    cuda_products_release(context);
     DNN_CHECK(cudnnDestroy(context->dnn));
+    BLAS_CHECK(cublasLtDestroy(context->blas_lt));
     BLAS_CHECK(cublasDestroy(context->blas));
     CUDA_CHECK(cudaFree(context->blas_workspace));
     CUDA_CHECK(cudaFree(context->scratch));
@@ -143,6 +146,7 @@ static void context_open(CudaContext *context, int index) {
     CUDA_CHECK(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking));
     CUDA_CHECK(cudaMalloc(&context->blas_workspace, BLAS_WORKSPACE));
     CUDA_CHECK(cudaMalloc((void **)&context->scratch, SCRATCH_FLOATS * sizeof(float)));
+    BLAS_CHECK(cublasLtCreate(&context->blas_lt));
     BLAS_CHECK(cublasCreate(&context->blas));
     BLAS_CHECK(cublasSetStream(context->blas, context->stream));
     BLAS_CHECK(cublasSetWorkspace(context->blas, context->blas_workspace, BLAS_WORKSPACE));

@@ -13,7 +13,7 @@ __device__ __forceinline__ void slab_load(const T *slab, const T *x, const NormL
 
 /* Means of the block's groups; the bias comes before the statistics. */
 __device__ __forceinline__ void means_make(const NormCut &cut, const NormMemory &m) {
-    for (int g = threadIdx.x; g < cut.groups; g += NORM_THREADS) {
+    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
         double sum = 0.0, bias = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
             sum += (double)m.sum[c];
@@ -29,7 +29,7 @@ __device__ __forceinline__ void means_make(const NormCut &cut, const NormMemory 
 template <typename T>
 __device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &cut, const NormMemory &m,
                                           int width) {
-    for (int g = threadIdx.x; g < cut.groups; g += NORM_THREADS) {
+    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
         double sum = 0.0, square = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
             square += (double)m.sum[c];
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     extern __shared__ float4 shared[];
     const int width = norm_width(cut, V);
     const NormMemory m = norm_memory((float *)shared, width);
-    T *slab = (T *)((float *)shared + NORM_LINES * width);
+    T *slab = (T *)((float *)shared + norm_lines(blockDim.x) * width);
     const NormLane l = norm_lane<V>(op, cut);
     const T *x = (const T *)op.x[l.source].data + l.x;
     if (CACHED) norm_fetch<T, V>(slab, x, l.x_step, l);

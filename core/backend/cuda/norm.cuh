@@ -25,11 +25,10 @@
 #include <cuda_pipeline.h>
 
 enum {
-    NORM_THREADS = 256,
-    NORM_BLOCKS = 3, /* on a multiprocessor */
+    NORM_THREADS = 256, /* at most */
+    NORM_BLOCKS = 3,    /* of those, on a multiprocessor */
     NORM_SLAB = 66 << 10,
-    NORM_CLUSTER = 8,
-    NORM_WARPS = NORM_THREADS / 32
+    NORM_CLUSTER = 8
 };
 
 /* How a layer is cut into blocks. */
@@ -37,7 +36,7 @@ typedef struct NormCut {
     int channels, pixels, size; /* size: channels of a group */
     int groups, chunk;          /* groups and channels of a slab */
     int lanes, shift;           /* lanes of V channels; 2^shift threads lie beside each other */
-    int cluster, part;          /* blocks of a slab, pixels of a block */
+    int cluster, part, threads; /* blocks of a slab, pixels and threads of a block */
     double share;               /* 1 / (elements of a group) */
 } NormCut;
 
@@ -72,6 +71,7 @@ static inline NormCut norm_cut(const NormForward *op, int wide, int tensors, boo
     const int bytes = cut.chunk * tensors * (int)dtype_size(op->x[0].dtype);
     for (cut.cluster = 1; clusters && cut.cluster < NORM_CLUSTER; cut.cluster *= 2)
         if ((cut.pixels + cut.cluster - 1) / cut.cluster * bytes <= NORM_SLAB) break;
+    cut.threads = NORM_THREADS;
     cut.part = (cut.pixels + cut.cluster - 1) / cut.cluster;
     cut.share = 1.0 / ((double)cut.size * cut.pixels);
     return cut;
@@ -89,10 +89,12 @@ template <typename T> static bool norm_wide(const NormForward *op) {
 __host__ __device__ __forceinline__ int norm_width(const NormCut &cut, int wide) {
     return wide << cut.shift;
 }
-enum { NORM_LINES = 2 * NORM_WARPS + 4 + 2 + 7 };
+__host__ __device__ __forceinline__ int norm_lines(int threads) {
+    return threads / 32 * 2 + 4 + 2 + 7;
+}
 
 struct NormMemory {
-    float *warps; /* [NORM_WARPS][2 width]: sums over a warp's pixels */
+    float *warps; /* [warps][2 width]: sums over a warp's pixels */
     float *own;   /* [2][2 width]: sums over the block's pixels, in turn, for the cluster */
     float *sum;   /* [2][width]: sums over all pixels */
     float *bias, *gain, *offset, *centre, *slope; /* [width], by channel of the chunk */
@@ -102,7 +104,7 @@ struct NormMemory {
 __device__ __forceinline__ NormMemory norm_memory(float *memory, int width) {
     NormMemory m;
     m.warps = memory;
-    m.own = m.warps + NORM_WARPS * 2 * width;
+    m.own = m.warps + blockDim.x / 32 * 2 * width;
     m.sum = m.own + 4 * width;
     m.bias = m.sum + 2 * width;
     m.gain = m.bias + width;
@@ -126,7 +128,7 @@ struct NormLane {
 template <int V> __device__ __forceinline__ NormLane norm_lane(const NormForward &op, const NormCut &cut) {
     NormLane l;
     const int chunk = blockIdx.x / cut.cluster, begin = blockIdx.x % cut.cluster * cut.part;
-    const int row = threadIdx.x >> cut.shift, rows = NORM_THREADS >> cut.shift;
+    const int row = threadIdx.x >> cut.shift, rows = blockDim.x >> cut.shift;
     l.lane = threadIdx.x & ((1 << cut.shift) - 1);
     l.first = chunk * cut.chunk + l.lane * V;
     l.turns = (min(cut.part, cut.pixels - begin) - row + rows - 1) / rows;
@@ -160,7 +162,7 @@ __device__ __forceinline__ void norm_fetch(T *slab, const T *from, int step, con
 __device__ __forceinline__ void norm_parameters(const NormForward &op, const NormCut &cut,
                                                 const NormMemory &m) {
     const int64_t side = (int64_t)blockIdx.y * cut.channels;
-    for (int i = threadIdx.x; i < cut.chunk; i += NORM_THREADS) {
+    for (int i = threadIdx.x; i < cut.chunk; i += blockDim.x) {
         const int c = blockIdx.x / cut.cluster * cut.chunk + i;
         const bool scaled = op.scale_shift.data;
         const float factor = scaled ? 1.0f + element_load(op.scale_shift, 2 * side + c) : 1.0f;
@@ -235,15 +237,15 @@ __device__ __forceinline__ void norm_sum(float (&value)[K * V], const NormCut &c
         }
     __syncthreads();
     float *own = cut.cluster > 1 ? m.own + turn * 2 * width : m.sum;
-    for (int c = threadIdx.x; c < K * width; c += NORM_THREADS) {
+    for (int c = threadIdx.x; c < K * width; c += blockDim.x) {
         float total = 0.0f;
-#pragma unroll
-        for (int warp = 0; warp < NORM_WARPS; warp++) total += m.warps[warp * K * width + c];
+#pragma unroll 4
+        for (int warp = 0; warp < blockDim.x / 32; warp++) total += m.warps[warp * K * width + c];
         own[c] = total;
     }
     if (cut.cluster > 1) {
         norm_cluster_sync();
-        for (int c = threadIdx.x; c < K * width; c += NORM_THREADS) {
+        for (int c = threadIdx.x; c < K * width; c += blockDim.x) {
             float total = 0.0f;
             for (int rank = 0; rank < cut.cluster; rank++) total += norm_remote(own + c, rank);
             m.sum[c] = total;
@@ -334,7 +336,7 @@ static inline int norm_attribute(const Device *device, cudaDeviceAttr attribute)
 
 /* Bytes of shared memory: what the sums need, and `slab` bytes where those fit; false when they do not. */
 static inline bool norm_fits(const Device *device, const NormCut &cut, int wide, size_t slab, size_t *bytes) {
-    const size_t sums = NORM_LINES * (size_t)norm_width(cut, wide) * sizeof(float);
+    const size_t sums = norm_lines(cut.threads) * (size_t)norm_width(cut, wide) * sizeof(float);
     const bool fits = sums + slab <= (size_t)norm_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin);
     *bytes = fits ? sums + slab : sums;
     return fits;
@@ -349,7 +351,7 @@ static void norm_launch(Device *device, void (*kernel)(Op, NormCut, NormDrop), c
     cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3((unsigned)(forward->groups / cut.groups * cut.cluster), (unsigned)forward->x[0].n);
-    config.blockDim = dim3(NORM_THREADS);
+    config.blockDim = dim3((unsigned)cut.threads);
     config.dynamicSmemBytes = bytes;
     config.stream = cuda_stream(device);
     config.attrs = &cluster;

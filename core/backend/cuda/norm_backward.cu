@@ -99,7 +99,7 @@ __device__ __forceinline__ const float *group_statistics(const NormForward &op, 
 template <typename T>
 __device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &cut, const NormMemory &m) {
     norm_parameters(op, cut, m);
-    for (int c = threadIdx.x; c < cut.chunk; c += NORM_THREADS) { /* the thread that wrote bias and gain */
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) { /* the thread that wrote bias and gain */
         const float *group = group_statistics(op, cut, c);
         m.centre[c] = group[0] - m.bias[c];
         m.slope[c] = group[1] * m.gain[c];
@@ -113,7 +113,7 @@ __device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &
 template <typename T>
 __device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, const NormMemory &m,
                                            int width) {
-    for (int g = threadIdx.x; g < cut.groups; g += NORM_THREADS) {
+    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
         const float inverse = group_statistics(op, cut, g * cut.size)[1];
         double a = 0.0, b = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
@@ -139,7 +139,7 @@ __device__ __forceinline__ void parameter_gradients(const NormBackward &op, cons
     const int64_t side = (int64_t)blockIdx.y * cut.channels;
     float *partial = (float *)op.workspace + 2 * side;
     if (blockIdx.x % cut.cluster) return;
-    for (int c = threadIdx.x; c < cut.chunk; c += NORM_THREADS) {
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) {
         const int channel = blockIdx.x / cut.cluster * cut.chunk + c;
         const float s = m.sum[c], t = m.sum[width + c];
         const float factor =
@@ -160,7 +160,7 @@ __device__ __forceinline__ void bias_gradient(const NormBackward &op, const Norm
     norm_sum<V, 1>(sums, cut, m, l.lane, 1);
     if (blockIdx.x % cut.cluster) return;
     const int64_t at = (int64_t)blockIdx.y * cut.channels + blockIdx.x / cut.cluster * cut.chunk;
-    for (int c = threadIdx.x; c < cut.chunk; c += NORM_THREADS) element_store(op.dbias, at + c, m.sum[c]);
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) element_store(op.dbias, at + c, m.sum[c]);
 }
 
 /* Pass 2: dx, some pixels at a time, because `add` comes from memory. */
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     const int width = norm_width(cut, V);
     const NormMemory m = norm_memory((float *)shared, width);
     const NormLane l = norm_lane<V>(op.forward, cut);
-    T *slab = (T *)((float *)shared + NORM_LINES * width);
+    T *slab = (T *)((float *)shared + norm_lines(blockDim.x) * width);
     const NormSlabs<T> s = {slab, slab + cut.part * cut.chunk, (const T *)op.forward.x[l.source].data + l.x,
                             (const T *)op.dy.data + l.y};
     if (CACHED) {

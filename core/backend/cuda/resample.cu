@@ -35,31 +35,49 @@ __device__ __forceinline__ Footprint footprint_make(int o, int inputs, int taps,
     return f;
 }
 
+enum { TOGETHER = 4 }; /* inputs of a row that are on their way at once */
+
+/* A block is part of one output row, so that the vertical footprint is the same for all its threads. */
 template <typename T, int V> __global__ void resample_kernel(Resample op, bool doubles) {
-    const int lanes = op.y.c / V;
-    const int64_t i = (int64_t)blockIdx.x * BLOCK + threadIdx.x, pixel = i / lanes, row = pixel / op.y.w;
-    if (row >= (int64_t)op.y.n * op.y.h) return;
-    const int channel = (int)(i % lanes) * V, image = (int)(row / op.y.h);
-    const Footprint h = footprint_make((int)(pixel % op.y.w), op.x.w, op.tap_count, op.pad, doubles);
-    const Footprint v = footprint_make((int)(row % op.y.h), op.x.h, op.tap_count, op.pad, doubles);
+    const int lanes = op.y.c / V, image = blockIdx.x / op.y.h, row = blockIdx.x % op.y.h;
+    const int i = blockIdx.y * BLOCK + threadIdx.x, column = i / lanes, channel = (i - column * lanes) * V;
+    if (column >= op.y.w) return;
+    const Footprint h = footprint_make(column, op.x.w, op.tap_count, op.pad, doubles);
+    const Footprint v = footprint_make(row, op.x.h, op.tap_count, op.pad, doubles);
+    const T *in =
+        (const T *)op.x.data + (((int64_t)image * op.x.h + v.first) * op.x.w + h.first) * op.x.c + channel;
     float sum[V] = {};
-    for (int a = 0; a < v.count; a++) {
-        const T *in = (const T *)op.x.data +
-                      (((int64_t)image * op.x.h + v.first + a) * op.x.w + h.first) * op.x.c + channel;
+    for (int a = 0; a < v.count; a++, in += (int64_t)op.x.w * op.x.c) {
         const float weight = op.taps[v.tap + a * v.tap_step];
-        for (int b = 0; b < h.count; b++) {
-            float x[V];
-            pack_load<T, V>(in + (int64_t)b * op.x.c, x);
+        for (int first = 0; first < h.count; first += TOGETHER) {
+            Pack<T, V> packs[TOGETHER];
 #pragma unroll
-            for (int k = 0; k < V; k++) sum[k] = fmaf(weight * op.taps[h.tap + b * h.tap_step], x[k], sum[k]);
+            for (int b = 0; b < TOGETHER; b++)
+                if (first + b < h.count)
+                    packs[b] = *reinterpret_cast<const Pack<T, V> *>(in + (first + b) * op.x.c);
+#pragma unroll
+            for (int b = 0; b < TOGETHER; b++) {
+                if (first + b >= h.count) break;
+                const float tap = weight * op.taps[h.tap + (first + b) * h.tap_step];
+                float x[V];
+                pack_widen<T, V>(packs[b], x);
+#pragma unroll
+                for (int k = 0; k < V; k++) sum[k] = fmaf(tap, x[k], sum[k]);
+            }
         }
     }
+    const int64_t out = ((int64_t)blockIdx.x * op.y.w + column) * op.y.c + channel;
     float add[V] = {};
-    if (op.add.data) pack_load<T, V>((const T *)op.add.data + pixel * op.y.c + channel, add);
+    if (op.add.data) pack_load<T, V>((const T *)op.add.data + out, add);
     const float scale = op.up ? 4.0f * op.scale : op.scale;
 #pragma unroll
     for (int k = 0; k < V; k++) sum[k] = fmaf(op.add_scale, add[k], scale * sum[k]);
-    pack_store<T, V>((T *)op.y.data + pixel * op.y.c + channel, sum);
+    pack_store<T, V>((T *)op.y.data + out, sum);
+}
+
+template <typename T, int V> static void resample_run(const Resample *op, bool doubles, cudaStream_t stream) {
+    const dim3 grid((unsigned)(op->y.n * op->y.h), blocks_for((int64_t)op->y.w * op->y.c / V, BLOCK));
+    resample_kernel<T, V><<<grid, BLOCK, 0, stream>>>(*op, doubles);
 }
 
 /* Sizes along one axis, by the formulas of a convolution and its transpose. */
@@ -81,11 +99,9 @@ void cuda_resample(Device *device, const Resample *op) {
         constexpr int V = Wide<T>::value;
         const cudaStream_t stream = cuda_stream(device);
         if (op->y.c % V == 0)
-            resample_kernel<T, V>
-                <<<blocks_for(tensor_count(&op->y) / V, BLOCK), BLOCK, 0, stream>>>(*op, doubles);
+            resample_run<T, V>(op, doubles, stream);
         else
-            resample_kernel<T, 1>
-                <<<blocks_for(tensor_count(&op->y), BLOCK), BLOCK, 0, stream>>>(*op, doubles);
+            resample_run<T, 1>(op, doubles, stream);
     });
     CUDA_LAUNCHED("resample");
 }
