@@ -50,37 +50,57 @@ static bool table_write(Store *store, const Question *question, const char *cons
     return ok;
 }
 
+static void row_count(void *context, int columns, const char *const *names, const char *const *values) {
+    (void)columns, (void)names, (void)values;
+    ++*(int *)context;
+}
+
 /* One answer; an empty one is said and passed over, because not every run has every number. */
-static void answer_write(const Paths *paths, Store *store, const Question *question, bool figure,
-                         const char *parameter, const char *subject) {
+static bool answer_write(const Paths *paths, Store *store, const Question *question, bool figure,
+                         const char *parameter, const char *subject, Error *error) {
     const char *const parameters[] = {parameter, subject};
     const int pairs = parameter ? 1 : 0;
+    int rows = 0;
+    if (!store_query(store, question->sql, parameters, pairs, row_count, &rows, error)) return false;
     char *stem = text_format("%s/%s/%s%s%s", paths->results, figure ? "figures" : "tables", question->name,
                              pairs ? "-" : "", subject);
-    Error error;
-    if (figure ? figure_draw(paths, store, question->name, parameters, pairs, stem, NULL, &error)
-               : table_write(store, question, parameters, pairs, stem, &error))
+    bool ok = true;
+    if (!rows)
+        printf("- %s%s%s is empty: nothing in this database answers it\n", question->name,
+               pairs ? " of " : "", subject);
+    else if ((ok = figure ? figure_draw(paths, store, question->name, parameters, pairs, stem, NULL, error)
+                          : table_write(store, question, parameters, pairs, stem, error)))
         printf("%s.%s\n", stem, figure ? "{png,svg,pdf}" : "{md,csv,tex}");
     else
-        printf("- %s\n", error.text);
+        printf("- %s: %s\n", stem, error->text);
     free(stem);
+    return ok;
+}
+
+/* The other answers are given all the same; the first failure is the one to report. */
+static void failure_note(Error *first, int *failures, const Error *error) {
+    if (!(*failures)++) *first = *error;
 }
 
 bool answers_all(const Paths *paths, Store *store, bool figures, Error *error) {
     char *names[MAX_QUESTIONS];
     const int count = question_names(paths, figures, names);
-    bool ok = true;
+    int failures = 0;
     for (int i = 0; i < count; i++) {
         Question question = {0};
         Subjects subjects = {0};
-        ok = ok && question_read(paths, names[i], &question, error) &&
-             subjects_find(store, &question, &subjects, error);
+        Error mine;
+        if (!question_read(paths, names[i], &question, &mine) ||
+            !subjects_find(store, &question, &subjects, &mine))
+            failure_note(error, &failures, &mine);
         for (int s = 0; s < subjects.count; s++) {
-            if (ok) answer_write(paths, store, &question, figures, subjects.parameter, subjects.names[s]);
+            if (!answer_write(paths, store, &question, figures, subjects.parameter, subjects.names[s], &mine))
+                failure_note(error, &failures, &mine);
             free(subjects.names[s]);
         }
         question_free(&question);
         free(names[i]);
     }
-    return ok;
+    return !failures ||
+           error_wrap(error, "%d answer%s could not be given", failures, failures == 1 ? "" : "s");
 }

@@ -1,6 +1,7 @@
 /* Child processes by posix_spawn: for facts (git) and for runs (this program itself). */
 #define _GNU_SOURCE /* pipe2, memfd_create */
 #include "harness/process.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +90,7 @@ int process_start_self(const char *const *arguments, const char *log, Error *err
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (reason == 0) return pid;
-    error_set(error, "a child process with its output in %s cannot be started: %s", log, strerror(reason));
+    file_error(error, log, "no child process with its output there can be started", reason);
     return -1;
 }
 

@@ -272,7 +272,8 @@ static void failure_report(Queue *queue, const Job *job, const RunRow *row) {
               row->error);
     if (queue->request->jobs > 1)
         relay_print_tail(job->log, TAIL_LINES); /* otherwise all of it has been shown */
-    log_info("    (whole log: %s)", job->log);
+    log_info("    (%s; whole log: %s)",
+             row->state == RUN_INTERRUPTED ? "the same command goes on" : "--retry runs it again", job->log);
 }
 
 static void job_count(Queue *queue, const Job *job, const RunRow *row, int status) {
