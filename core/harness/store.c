@@ -49,11 +49,15 @@ static const char *advice(int code) {
 }
 
 /* The system's own reason, where SQLite hides it behind "disk I/O error". */
-bool store_error(Store *store, const char *what, Error *error) {
-    const int code = sqlite3_extended_errcode(store->db), reason = sqlite3_system_errno(store->db);
+bool database_error(sqlite3 *db, const char *path, const char *what, Error *error) {
+    const int code = sqlite3_extended_errcode(db), reason = sqlite3_system_errno(db);
     const bool hidden = reason && ((code & 0xFF) == SQLITE_IOERR || (code & 0xFF) == SQLITE_CANTOPEN);
-    return error_set(error, "%s: %s: %s%s%s%s", store->path, what, sqlite3_errmsg(store->db),
-                     hidden ? ": " : "", hidden ? strerror(reason) : "", advice(code));
+    return error_set(error, "%s: %s: %s%s%s%s", path, what, sqlite3_errmsg(db), hidden ? ": " : "",
+                     hidden ? strerror(reason) : "", advice(code));
+}
+
+bool store_error(Store *store, const char *what, Error *error) {
+    return database_error(store->db, store->path, what, error);
 }
 
 /* ---- statements ---- */

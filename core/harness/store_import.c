@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "harness/store_internal.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,8 @@ static bool pages_copy(sqlite3 *copy, const char *path, Error *error) {
     done = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
     if (backup) done = sqlite3_backup_finish(backup) == SQLITE_OK && done;
     if (!done)
-        error_set(error, "%s: cannot be read as a database: %s", path, sqlite3_errmsg(backup ? copy : from));
+        database_error(backup ? copy : from, path,
+                       backup ? "cannot be copied" : "cannot be read as a database", error);
     sqlite3_close(from);
     return done;
 }
@@ -64,7 +66,7 @@ static bool copy_fill(const char *path, const char *copy_path, Error *error) {
     sqlite3 *copy;
     if (!file_read(path, &bytes, &size, error)) return false;
     bool done = sqlite3_open(copy_path, &copy) == SQLITE_OK ||
-                error_set(error, "%s: cannot be made: %s", copy_path, sqlite3_errmsg(copy));
+                database_error(copy, copy_path, "cannot be made", error);
     if (done && (size < sizeof magic || memcmp(bytes, magic, sizeof magic) != 0))
         done = dump_run(copy, path, bytes, error);
     else if (done)
@@ -80,7 +82,7 @@ static bool copy_make(const Store *store, const char *path, char copy_path[1100]
     if (!file_exists(path)) return error_set(error, "%s: there is no such database to import", path);
     snprintf(copy_path, 1100, "%s.import-XXXXXX", store->path);
     const int descriptor = mkstemp(copy_path);
-    if (descriptor < 0) return error_set(error, "%s: cannot be made beside the database", copy_path);
+    if (descriptor < 0) return file_error(error, copy_path, "cannot be made", errno);
     close(descriptor);
     const bool done = copy_fill(path, copy_path, error) &&
                       (store_open(copy_path, &copy, error) || error_wrap(error, "a copy of %s", path));

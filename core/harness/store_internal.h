@@ -21,6 +21,7 @@ struct Store {
 
 /* "path: what: SQLite's reason, and what to do about it"; returns false. */
 bool store_error(Store *, const char *what, Error *);
+bool database_error(sqlite3 *, const char *path, const char *what, Error *);
 
 /* The statement of a literal, reset and unbound, with values bound by `types`: t text, i int64_t, d double
  * (NaN: NULL). NULL on error. */
