@@ -137,7 +137,7 @@ SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*
 	$(if $(filter 1,$(CUDA)),$(CUDA_SOURCES) $(wildcard core/backend/cuda/*.c)))
 ifeq ($(FUZZER),1)
 SOURCES  := $(filter-out core/harness/cmd_% core/harness/worker% core/train/trainer% core/train/window.c core/train/network.c, \
-	$(wildcard core/base/*.c core/train/*.c core/harness/*.c core/model/param.c core/ct/schedule.c core/ct/table.c core/ct/proposition.c))
+	$(wildcard core/base/*.c core/train/*.c core/harness/*.c core/graph/*.c core/model/*.c core/ct/schedule.c core/ct/table.c core/ct/proposition.c))
 endif
 OBJECTS  := $(SOURCES:%=$B/%.o)
 UNIT     := $(sort $(wildcard tests/*/test_*.c))

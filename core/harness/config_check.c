@@ -4,7 +4,6 @@
 #include "eval/metric.h"
 #include "harness/config.h"
 #include "harness/problem.h"
-#include "train/features.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -212,19 +211,4 @@ bool config_bind(Config *config, const Dataset *data, Error *error) {
     const bool none = problems_none(&problems, error);
     problems_free(&problems);
     return none;
-}
-
-/* ---- with the feature network ---- */
-
-bool config_bind_features(Config *config, const char *folder, char path[1024], Error *error) {
-    FeatureConfig *perceptual = &config->ct.perceptual;
-    Hash hash;
-    path[0] = 0;
-    if (config->ct.distance != DISTANCE_PERCEPTUAL) return true;
-    if (!features_find(perceptual->name, folder, path, &hash, error)) return false;
-    if (strcmp(perceptual->hash, "any") && strcmp(perceptual->hash, hash.hex))
-        return error_set(error, "%s has the SHA-256 %s, ct.perceptual_hash asks for %s", path, hash.hex,
-                         perceptual->hash);
-    strcpy(perceptual->hash, hash.hex);
-    return true;
 }

@@ -11,7 +11,7 @@
 #include "tests/unit/toy.h"
 #include "train/features.h"
 
-#include "tests/unit/classifier_file.h"
+#include "tests/unit/feature_file.h"
 
 static const char *features_path = "tests/golden/vgg16-narrow.safetensors";
 

@@ -10,8 +10,9 @@
 #define GOLDEN_FILE "tests/golden/perceptual.npz"
 #include "golden.h"
 #include "mentions.h"
-#include "classifier_file.h"
+#include "feature_file.h"
 #include "training.h"
+#include "model/classifier.h"
 #include "train/features.h"
 
 static const char *const VGG = "tests/golden/vgg16-narrow.safetensors";
@@ -35,7 +36,7 @@ static void taps_check(const FeatureNetwork *network, const char *name, Tensor x
     graph_forward(network->graph, GRAPH_EVALUATE, &run);
     assert_int_equal(network->taps, 5);
     for (int i = 0; i < network->taps; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof key, "tap%d", i);
         check_golden(graph_value(network->graph, GRAPH_EVALUATE, network->tap[i]), name, key, 5e-6);
     }

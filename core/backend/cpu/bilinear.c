@@ -40,7 +40,8 @@ static void adjoint_pixel(const Bilinear *op, int image, int row, int column, fl
 
 static void bilinear_row(const Bilinear *op, int64_t index) {
     const int image = (int)(index / op->y.h), row = (int)(index % op->y.h), channels = op->y.c;
-    const BilinearPair v = op->adjoint ? (BilinearPair){0} : bilinear_pair(op->grid, op->x.h, op->y.h, row);
+    BilinearPair v = {0};
+    if (!op->adjoint) v = bilinear_pair(op->grid, op->x.h, op->y.h, row);
     for (int column = 0; column < op->y.w; column++) {
         const int64_t at = (index * op->y.w + column) * channels;
         float *out = (float *)op->y.data + at;
