@@ -169,6 +169,9 @@ $B/%.c.o: %.c $B/flags
 	@echo "  cc  $<"
 	@$(CC) $(ALL_CFLAGS) $(LATE_CFLAGS) -MMD -MP -c $< -o $@
 
+# Has the tables of plans in it.
+$B/core/backend/cuda/conv_table.c.o: $(wildcard core/backend/cuda/plans/*.txt)
+
 $B/%.cu.o: %.cu $B/flags
 	@mkdir -p $(@D)
 	@echo "  nvcc $<"

@@ -426,6 +426,10 @@ struct Device {
     /* What is chosen by timing is read from this text file where it stands there, and appended where it is
      * new, so that a resumed run computes with the kernels it began with. NULL: nothing is timed. */
     void (*remember)(Device *, const char *path);
+    /* From now on all of that is timed, though the program knows what is fastest on this device. NULL
+     * likewise.
+     */
+    void (*tune)(Device *);
     void (*close)(Device *);
 };
 

@@ -252,6 +252,7 @@ static bool bench_all(Bench *bench, Error *error) {
         return false;
     bool done = device_open(bench->device_spec, bench->threads, &bench->device, error);
     if (done) {
+        if (bench->tuned && bench->device->tune) bench->device->tune(bench->device);
         done = steps_measure(bench, &micro_batch, error);
         if (done && (bench->ops || bench->dump)) ops_profile(bench, micro_batch);
         device_close(bench->device);
@@ -269,7 +270,7 @@ static int bench_run(int argc, char **argv) {
         {"sample", 0, OPTION_FLAG, &bench.sample, NULL, "also the rate of one-step sampling"},
         {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
         {"tune", 0, OPTION_TEXT, &bench.tuned, "FILE",
-         "append what was chosen by timing to FILE (core/backend/cuda/plans)"},
+         "time every convolution; append what was chosen to FILE (core/backend/cuda/plans)"},
         {"seconds", 0, OPTION_DURATION, &bench.seconds, "10", "how long to measure"},
         {"device", 0, OPTION_TEXT, &bench.device_spec, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &bench.threads, "N", "CPU threads (default: all)"},

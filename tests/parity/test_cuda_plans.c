@@ -1,5 +1,6 @@
-/* cuDNN has a deterministic plan for every convolution of every experiment, in each precision. Plans are made
- * for a card from its description, so no card is needed; skipped in a build without CUDA. */
+/* cuDNN has a deterministic plan for every convolution of every experiment, in each precision; and of the
+ * configurations that the run's file, the program's table and the clock name, the first one's is taken. Plans
+ * are made for a card from its description, so no card is needed; skipped in a build without CUDA. */
 #include "harness/plan.h"
 #include "train/network.h"
 
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "tests/unit/scratch.h"
 
 #ifdef ICT_CUDA
 #include "backend/cuda/conv.h"
@@ -114,14 +116,123 @@ static void every_convolution_has_a_plan(void **state) {
     conv_planner_release(&planner);
     assert_true(seen_count > 100);
 }
+
+/* ---- tables of choices ---- */
+
+static const char line[] = "bf16 data 512 16x16 256>256 3x3 /1 +1x1 0 0 2 67";
+
+/* A card without a card: what choices need to know of it. */
+static CudaContext context;
+static Device card = {.context = &context, .name = "NVIDIA H100 80GB HBM3"};
+
+static void card_reset(void) {
+    conv_choices_release(&context.choices);
+    conv_choices_release(&context.table);
+    context = (CudaContext){0};
+}
+
+static ConvProblem line_problem(void) {
+    ConvChoice choice;
+    assert_true(conv_choice_parse(line, &choice));
+    return choice.problem;
+}
+
+static void table_put(const char *body) {
+    char header[256], text[1024];
+    conv_choice_header(&card, header);
+    snprintf(text, sizeof text, "cuDNN 1 on a card\n%s 9\n%s\n%s\ncuDNN 2 on a card\n", line, header, body);
+    conv_table_open(&card, text);
+}
+
+static void built_in_tables_are_whole(void **state) {
+    (void)state;
+    char again[256], text[256];
+    ConvChoice *list = NULL, choice;
+    int headers = 0;
+    for (const char *at = conv_tables(); *at; at += strcspn(at, "\n"), at += *at == '\n') {
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(at, "\n"), at);
+        if (strncmp(text, "cuDNN ", 6) == 0) {
+            conv_choices_release(&list);
+            headers++;
+            continue;
+        }
+        if (!conv_choice_parse(text, &choice)) fail_msg("not a choice: %s", text);
+        conv_choice_write(&choice, again);
+        assert_string_equal(text, again);
+        for (const ConvChoice *c = list; c; c = c->next)
+            if (conv_same_problem(&c->problem, &choice.problem, false)) fail_msg("twice: %s", text);
+        conv_choice_keep(&list, choice);
+    }
+    conv_choices_release(&list);
+    assert_true(headers > 0);
+}
+
+static void a_table_is_for_one_card_and_library(void **state) {
+    (void)state;
+    const ConvProblem problem = line_problem();
+    char hash[16];
+    conv_table_open(&card, "cuDNN 1 on a card\n");
+    assert_null(context.table);
+    assert_string_equal(context.table_hash, "");
+    table_put(line);
+    assert_non_null(context.table);
+    assert_null(context.table->next); /* other cards' lines are not taken */
+    assert_int_equal(conv_choice_find(&card, &problem)->place, 2);
+    snprintf(hash, sizeof hash, "%s", context.table_hash);
+    assert_int_equal(strlen(hash), 12);
+    card_reset();
+    table_put(line);
+    assert_string_equal(context.table_hash, hash);
+    card_reset();
+    table_put("bf16 data 512 16x16 256>256 3x3 /1 +1x1 0 0 3 67");
+    assert_string_not_equal(context.table_hash, hash);
+    cuda_tune(&card);
+    assert_null(conv_choice_find(&card, &problem));
+    assert_string_equal(context.table_hash, "");
+    card_reset();
+}
+
+/* A run that began with other choices than today's table goes on with them; one that begins keeps the
+ * table's. */
+static void the_run_goes_before_the_table(void **state) {
+    (void)state;
+    const ConvProblem problem = line_problem();
+    char header[256], text[1024], *bytes;
+    size_t size;
+    conv_choice_header(&card, header);
+    snprintf(text, sizeof text, "%s\nbf16 data 512 16x16 256>256 3x3 /1 +1x1 0 0 5 67", header);
+    assert_true(file_write_atomic(scratch("old.txt"), text, strlen(text), NULL));
+    table_put(line);
+    cuda_remember(&card, scratch("old.txt"));
+    assert_int_equal(conv_choice_find(&card, &problem)->place, 5);
+    card_reset();
+    table_put(line);
+    cuda_remember(&card, scratch("new.txt"));
+    assert_int_equal(conv_choice_find(&card, &problem)->place, 2);
+    assert_int_equal(conv_choice_find(&card, &problem)->place, 2); /* written once */
+    assert_true(file_read(scratch("new.txt"), &bytes, &size, NULL));
+    snprintf(text, sizeof text, "%s\n%s", header, line);
+    assert_string_equal(bytes, text);
+    free(bytes);
+    card_reset();
+}
 #else
-static void every_convolution_has_a_plan(void **state) {
+static void skipped(void **state) {
     (void)state;
     skip();
 }
+#define every_convolution_has_a_plan skipped
+#define built_in_tables_are_whole skipped
+#define a_table_is_for_one_card_and_library skipped
+#define the_run_goes_before_the_table skipped
 #endif
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_convolution_has_a_plan)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(built_in_tables_are_whole),
+        cmocka_unit_test(a_table_is_for_one_card_and_library),
+        IN_SCRATCH(the_run_goes_before_the_table),
+        cmocka_unit_test(every_convolution_has_a_plan),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,8 @@ void conv_kernel_run(Device *device, const ConvKernel *kernel, const ConvPointer
  * cuDNN has none for this epilogue. */
 const ConvKernel *conv_kernel_find(Device *device, const ConvProblem *problem);
 
-/* A configuration that was chosen, in this process or by the one that wrote the file (conv_choice.c). */
+/* A configuration that was chosen: in this process, by the one that wrote the run's file (conv_choice.c), or
+ * by the one that wrote a table of the program (conv_table.c). */
 struct ConvChoice {
     ConvProblem problem;
     int place; /* among the candidates that conv_kernels_list() gives; -1: there was none */
@@ -59,9 +60,21 @@ struct ConvChoice {
     ConvChoice *next;
 };
 
-const ConvChoice *conv_choice_find(Device *device, const ConvProblem *problem); /* NULL: none */
+/* The run's, or else the table's, which is the run's from then on; NULL: none. */
+const ConvChoice *conv_choice_find(Device *device, const ConvProblem *problem);
 void conv_choice_add(Device *device, const ConvProblem *problem, int place, int64_t engine);
-void conv_choices_release(CudaContext *context);
+void conv_choice_keep(ConvChoice **list, ConvChoice choice); /* in front */
+void conv_choices_release(ConvChoice **list);
+
+/* As text: what begins a file for this card and cuDNN; a choice, without newlines; false: not one. */
+void conv_choice_header(const Device *device, char out[256]);
+void conv_choice_write(const ConvChoice *choice, char out[256]);
+bool conv_choice_parse(const char *line, ConvChoice *choice);
+
+/* Takes what `tables` has for this card and cuDNN as the device's table, with its hash. conv_tables(): those
+ * built into the program. */
+const char *conv_tables(void);
+void conv_table_open(Device *device, const char *tables);
 
 /* Whether one kernel serves both; `scale` may differ where only the configuration is asked for. */
 bool conv_same_problem(const ConvProblem *a, const ConvProblem *b, bool scale);

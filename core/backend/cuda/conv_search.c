@@ -159,5 +159,6 @@ void cuda_convolutions_release(CudaContext *context) {
         if (!found->none) conv_kernel_release(&found->kernel);
         free(found);
     }
-    conv_choices_release(context);
+    conv_choices_release(&context->choices);
+    conv_choices_release(&context->table);
 }

@@ -43,8 +43,9 @@ typedef struct CudaContext {
     float *scratch; /* SCRATCH_FLOATS, for the duration of one op */
     ConvFound *convolutions;
     ProductFound *products;
-    ConvChoice *choices;
-    char choice_path[1024]; /* "": kept in memory only */
+    ConvChoice *choices, *table; /* of this run; known for this card */
+    char table_hash[16];         /* "": no table */
+    char choice_path[1024];      /* "": kept in memory only */
 } CudaContext;
 
 enum { SCRATCH_FLOATS = 1 << 22, BLAS_WORKSPACE = 32 << 20 };
@@ -87,8 +88,9 @@ void cuda_convolutions_release(CudaContext *);
 /* The products' algorithms, which the context owns (product.c). */
 void cuda_products_release(CudaContext *);
 
-/* Device.remember */
+/* Device.remember, Device.tune */
 void cuda_remember(Device *, const char *path);
+void cuda_tune(Device *);
 
 /* Device.capture_*, Device.range (capture.c) */
 void cuda_capture_begin(Device *);

@@ -1,5 +1,5 @@
 /* One CUDA card as a device: memory, copies, library handles, and the table of its ops. */
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/conv.h"
 #include "backend/kinds.h"
 #include <cublasLt.h>
 #include <cublas_v2.h>
@@ -223,8 +223,10 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .capture_release = cuda_capture_release,
                   .range = getenv("ICT_NVTX") ? cuda_range : NULL,
                   .remember = cuda_remember,
+                  .tune = cuda_tune,
                   .close = context_close};
     memcpy(d->name, name, sizeof d->name);
+    conv_table_open(d, conv_tables());
     *device = d;
     return true;
 }
@@ -232,10 +234,13 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
 void cuda_versions(const Device *device, char *out, size_t size) {
     int runtime = 0, driver = 0, blas = 0;
     const size_t dnn = cudnnGetVersion();
+    const char *table = cuda_context(device)->table_hash;
     CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
     CUDA_CHECK(cudaDriverGetVersion(&driver));
     BLAS_CHECK(cublasGetVersion(cuda_context(device)->blas, &blas));
-    snprintf(out, size, "CUDA %d.%d (driver up to %d.%d), cuDNN %zu.%zu.%zu, cuBLAS %d.%d.%d, gcc %s",
+    snprintf(out, size,
+             "CUDA %d.%d (driver up to %d.%d), cuDNN %zu.%zu.%zu, cuBLAS %d.%d.%d, plan table %s, gcc %s",
              runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10, dnn / 10000,
-             dnn / 100 % 100, dnn % 100, blas / 10000, blas / 100 % 100, blas % 100, __VERSION__);
+             dnn / 100 % 100, dnn % 100, blas / 10000, blas / 100 % 100, blas % 100, *table ? table : "none",
+             __VERSION__);
 }
