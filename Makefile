@@ -222,15 +222,23 @@ bench: build
 
 ABLATIONS := $(patsubst ablations/%.yaml,%,$(sort $(wildcard ablations/*.yaml)))
 
-# The runs (those that are finished are skipped), then the table and the figure made of them.
+# Tiny networks on a CPU do not fill several threads: one run a processor is faster. At scale smoke one seed is enough.
+SIDE_BY_SIDE := $(if $(filter smoke desk,$(SCALE)),$(if $(findstring cuda,$(ARGS)),,--jobs $(shell nproc) --threads 1))
+SEEDS := $(if $(filter smoke,$(SCALE)),$(if $(findstring seed=,$(ARGS)),,seed=0))
+QUESTION_TABLES := ablation verdict
+QUESTION_FIGURES := arms bars loss samples_arms
+
+# ask(names): the runs (those that are finished are skipped), then tables and figures of what there is, also when a run failed.
+# All in one queue, so that seed 0 of all of them comes first and a training that two questions share is done once.
+ask = ./run $(1:%=ablations/%.yaml) --scale $(SCALE) $(SIDE_BY_SIDE) $(SEEDS) $(ARGS); code=$$?; for name in $(1); do \
+	for table in $(QUESTION_TABLES); do $B/ict table $$table experiment=$$name scale=$(SCALE) || exit; done; \
+	for figure in $(QUESTION_FIGURES); do $B/ict figure $$figure experiment=$$name scale=$(SCALE) || exit; done; done; exit $$code
+
 ablation-%: ablations/%.yaml build
-	./run $< --scale $(SCALE) $(ARGS)
-	./run table ablation experiment=$*
-	./run table verdict experiment=$*
-	./run figure arms experiment=$*
+	@$(call ask,$*)
 
 ablations: build
-	@for name in $(ABLATIONS); do $(MAKE) ablation-$$name || exit; done
+	@$(call ask,$(ABLATIONS))
 
 tables: build
 	./run table all

@@ -13,6 +13,8 @@ set yrange [*:*] noextend
 set offsets graph 0, graph 0.03, graph 0.08, graph 0.08
 set style fill transparent solid 0.15 noborder
 arms = blocks('arm: ')
+lacks = blocks('lack: ')
 eval log_axis('', 2)
 plot for [i=1:words(arms)] data index place('arm: ', i) using 1:3:4 with filledcurves lt i notitle, \
-     for [i=1:words(arms)] data index place('arm: ', i) using 1:2 with linespoints lt i title word(arms, i)
+     for [i=1:words(arms)] data index place('arm: ', i) using 1:2 with linespoints lt i title word(arms, i), \
+     for [i=1:words(lacks)] keyentry with points pt 0 title word(lacks, i)

@@ -11,9 +11,11 @@ set yrange [*:*] noextend
 set offsets graph 0, graph 0.03, graph 0.08, graph 0.08
 set style fill transparent solid 0.15 noborder
 arms = blocks('arm: ')
+lacks = blocks('lack: ')
 stats data using 1 nooutput
 unit = STATS_max < 300 ? 1 : STATS_max < 18000 ? 60 : 3600
 set xlabel (unit == 1 ? 'training time / s' : unit == 60 ? 'training time / min' : 'training time / h')
 eval log_axis('', 2)
 plot for [i=1:words(arms)] data index place('arm: ', i) using ($1 / unit):3:4 with filledcurves lt i notitle, \
-     for [i=1:words(arms)] data index place('arm: ', i) using ($1 / unit):2 with linespoints lt i title word(arms, i)
+     for [i=1:words(arms)] data index place('arm: ', i) using ($1 / unit):2 with linespoints lt i title word(arms, i), \
+     for [i=1:words(lacks)] keyentry with points pt 0 title word(lacks, i)

@@ -36,7 +36,8 @@ blocks(begin) = scan(begin, '"\"" name "\""')
 place(begin, i) = int(word(scan(begin, 'number + 0'), i))
 note = scan('note: ', 'name')
 
-# eval log_axis("index 'loss'", 2), or with '' for the whole file: y is logarithmic, and the shorter it is the more of its tics are labelled.
+# eval log_axis("index 'loss'", 2), or with '' for the whole file: y is logarithmic, and the shorter it is the more of
+# its tics are labelled; below a factor of two it is linear.
 fine_tics = "set ytics (1)"
 finest_tics = "set ytics (1)"
 do for [power=-7:9] {
@@ -44,4 +45,5 @@ do for [power=-7:9] {
     do for [digit in "1 1.5 2 3 4 5 6 8"] { finest_tics = finest_tics.sprintf("; set ytics add (%se%d)", digit, power) }
 }
 log_axis(part, column) = sprintf("unset logscale y; stats data %s using ($%d > 0 ? $%d : NaN) nooutput; set logscale y; \
-    eval STATS_max > 60 * STATS_min ? 'set ytics autofreq' : STATS_max > 6 * STATS_min ? fine_tics : finest_tics", part, column, column)
+    eval STATS_max > 60 * STATS_min ? 'set ytics autofreq' : STATS_max > 6 * STATS_min ? fine_tics : \
+         STATS_max > 2 * STATS_min ? finest_tics : 'unset logscale y; set ytics autofreq'", part, column, column)

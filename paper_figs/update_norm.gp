@@ -13,6 +13,7 @@ set style fill transparent solid 0.15 noborder
 set key at screen 0.735, 0.92 left top Left reverse samplen 3 noenhanced
 set format y "%g"
 arms = blocks('mean: ')
+lacks = blocks('lack: ')
 mark_every = 10
 
 set tmargin at screen 0.93
@@ -21,7 +22,8 @@ set ylabel "mean of the update's norm"
 eval log_axis(sprintf("index %d:%d", place('mean: ', 1), place('mean: ', 1)), 2)
 set ytics autofreq
 plot for [i=1:words(arms)] data index place('mean: ', i) using 1:3:4 with filledcurves lt i notitle, \
-     for [i=1:words(arms)] data index place('mean: ', i) using 1:2 with linespoints lt i pi mark_every title word(arms, i)
+     for [i=1:words(arms)] data index place('mean: ', i) using 1:2 with linespoints lt i pi mark_every title word(arms, i), \
+     for [i=1:words(lacks)] keyentry with points pt 0 title word(lacks, i)
 unset label 1
 
 set tmargin at screen 0.475

@@ -1,31 +1,35 @@
 -- title: :experiment: does the arm that the paper found best win here?
 -- caption: Paired differences (this arm minus the paper's best, same seed, hence same noise, data order and initialisation), their mean and its 95 % interval (Student's t). Positive: the paper's best is better. A verdict needs three seeds and an interval without zero; arms about which the paper says nothing get none.
-WITH quantile(n, t) AS (VALUES (2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (6, 2.571), (7, 2.447), (8, 2.365), (9, 2.306), (10, 2.262)),
-asked AS (
-    SELECT r.id, p.arm, r.scale, r.seed, r.data_hash, x.yaml, claim_best(x.yaml) AS best, p.created
-      FROM experiment x JOIN plan p ON p.experiment_id = x.id JOIN run r ON r.id = p.run_id
-     WHERE x.name = :experiment AND r.state = 'done'
+-- begins with: by_arm
+, quantile(n, t) AS (VALUES (2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (6, 2.571), (7, 2.447), (8, 2.365), (9, 2.306), (10, 2.262)),
+claim AS (
+    SELECT claim_best(yaml) AS best, yaml FROM newest
 ), last AS (
-    SELECT a.*, e.metric, e.nfe, e.weights, e.samples, e.protocol, e.features_hash, e.reference_hash, e.value
-      FROM asked a JOIN evaluation e ON e.run_id = a.id AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') AND e.metric NOT LIKE '%-deviation'
-     WHERE e.step = (SELECT max(step) FROM evaluation WHERE run_id = a.id AND nfe > 0)
-), pair AS (
-    SELECT other.*, substr(one.arm, length(one.best) + 1) AS point, other.value - one.value AS difference
-      FROM last one JOIN last other USING (scale, seed, data_hash, metric, nfe, weights, samples, protocol, features_hash, reference_hash)
-     WHERE (one.arm = one.best OR one.arm LIKE one.best || ', %=%') AND other.arm <> one.arm AND other.yaml = one.yaml
-       AND other.arm LIKE '%' || substr(one.arm, length(one.best) + 1)
-       AND (one.arm <> one.best OR other.arm NOT LIKE one.best || ', %=%')
+    SELECT line.*, e.metric, e.nfe, e.weights, e.samples, e.protocol, e.features_hash, e.reference_hash, e.value
+      FROM line JOIN evaluation e ON e.run_id = line.id AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%')
+           AND e.metric NOT LIKE '%-deviation'
+     WHERE e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
+), pair AS (   -- `point`: what a grid appends to the arm's name
+    SELECT other.*, substr(one.asked_as, length(best) + 1) AS point, other.value - one.value AS difference
+      FROM claim CROSS JOIN last one JOIN last other
+           USING (scale, data_hash, budget, seed, metric, nfe, weights, samples, protocol, features_hash, reference_hash)
+     WHERE (one.asked_as = best OR one.asked_as LIKE best || ', %=%') AND other.asked_as <> one.asked_as
+       AND other.asked_as LIKE '%' || substr(one.asked_as, length(best) + 1)
+       AND (one.asked_as <> best OR other.asked_as NOT LIKE best || ', %=%')
 ), spread AS (
-    SELECT scale, metric, nfe, samples, protocol, arm, min(created) AS created,
-           claim_worse(yaml, substr(arm, 1, length(arm) - length(point))) AS claimed, count(*) AS n, avg(difference) AS mean,
+    SELECT scale, data, budget, metric, nfe, samples, protocol, asked_as, substr(asked_as, 1, length(asked_as) - length(point)) AS name, count(*) AS n,
+           avg(difference) AS mean,
            sqrt(max(0, (avg(difference * difference) - avg(difference) * avg(difference)) * count(*) / (count(*) - 1.0))) AS sd
-      FROM pair GROUP BY scale, data_hash, metric, nfe, weights, samples, protocol, features_hash, reference_hash, arm, point
+      FROM pair GROUP BY scale, data, budget, data_hash, metric, nfe, weights, samples, protocol, features_hash, reference_hash, asked_as, point
 ), bounds AS (
-    SELECT s.*, CASE WHEN s.n > 10 THEN 2.262 ELSE t END * sd / sqrt(s.n) AS half FROM spread s LEFT JOIN quantile q ON q.n = s.n
+    SELECT spread.*, CASE WHEN spread.n > 10 THEN 2.262 ELSE t END * sd / sqrt(spread.n) AS half FROM spread LEFT JOIN quantile USING (n)
 )
-SELECT metric, nfe AS NFE, arm, n, printf('%+.4g', mean) AS difference,
+SELECT metric, nfe AS NFE, asked_as AS arm, coalesce(n, done) AS n, iif(n, printf('%+.4g', mean), NULL) AS difference,
        CASE WHEN n >= 2 THEN printf('%+.4g to %+.4g', mean - half, mean + half) END AS "95 %",
-       CASE WHEN NOT claimed THEN 'no claim' WHEN n < 3 THEN 'undecided (n = ' || n || ')'
+       CASE WHEN done = 0 THEN 'missing: ' || fate WHEN best IS NULL THEN 'no claim' WHEN n IS NULL THEN 'nothing to compare it with'
+            WHEN NOT claim_worse(yaml, name) THEN 'no claim' WHEN n < 3 THEN 'undecided (n = ' || n || ')'
             WHEN mean - half > 0 THEN 'agrees' WHEN mean + half < 0 THEN 'disagrees' ELSE 'undecided' END AS verdict,
-       samples, protocol, scale
-  FROM bounds ORDER BY scale, metric, nfe, samples, created
+       samples, protocol, scale, budget AS images
+  FROM arm CROSS JOIN claim LEFT JOIN bounds USING (asked_as, scale, data, budget)
+ WHERE n IS NOT NULL OR done = 0 OR best IS NULL OR NOT (asked_as = best OR asked_as LIKE best || ', %=%')
+ ORDER BY scale, data, budget, metric IS NULL, metric, nfe, samples, first, asked_as

@@ -63,6 +63,23 @@ static bool question_unknown(const Paths *paths, const char *name, Error *error)
     return false;
 }
 
+/* The SELECT of a file that says `-- begins with: NAME` goes on after paper_figs/parts/NAME.sql. */
+static bool question_begin(const Paths *paths, Question *question, Error *error) {
+    char part[64] = "", folder[1024], path[1100], *text;
+    size_t size;
+    header_value(question->sql, "begins with", part, sizeof part);
+    if (!*part) return true;
+    char *file = text_format("parts/%s.sql", part);
+    const bool read = file_read(path_join(path, question_folder(paths, folder), file), &text, &size, error);
+    free(file);
+    if (!read) return false;
+    char *whole = text_format("%s%s", text, question->sql);
+    free(text);
+    free(question->sql);
+    question->sql = whole;
+    return true;
+}
+
 bool question_read(const Paths *paths, const char *name, Question *question, Error *error) {
     char path[1024];
     size_t size;
@@ -74,7 +91,9 @@ bool question_read(const Paths *paths, const char *name, Question *question, Err
     if (!file_read(path, &question->sql, &size, error)) return false;
     header_value(question->sql, "title", question->title, sizeof question->title);
     header_value(question->sql, "caption", question->caption, sizeof question->caption);
-    return true;
+    if (question_begin(paths, question, error)) return true;
+    question_free(question);
+    return false;
 }
 
 const char *question_title(const Question *question, const char *const *parameters, int pairs,

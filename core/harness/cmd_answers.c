@@ -111,6 +111,16 @@ static int table_run(int argc, char **argv) {
     return ok ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
+/* results/figures/NAME-SUBJECT, as answers_all names its files; what else is given follows: NAME-ema-desk. */
+static char *figure_place(const Paths *paths, const char *name, const Parameters *p) {
+    Text place = {0};
+    text_append(&place, "%s/figures/%s", paths->results, name);
+    for (int i = 0; i < p->pairs; i++) text_append(&place, "-%s", p->list[2 * i + 1]);
+    char *copy = text_copy(text_view(&place));
+    text_free(&place);
+    return copy;
+}
+
 static int figure_run(int argc, char **argv) {
     const char *format = NULL, *stem = NULL;
     const Option options[] = {
@@ -129,10 +139,7 @@ static int figure_run(int argc, char **argv) {
     Parameters parameters = {0};
     parameters_read(&parameters, words + 1, left - 1);
     bool ok = parameters_resolve(&parameters, store, id, &error);
-    const char *subject = parameters.pairs ? parameters.list[1] : ""; /* as answers_all names its files */
-    char *place =
-        stem ? text_copy(stem)
-             : text_format("%s/figures/%s%s%s", paths.results, words[0], *subject ? "-" : "", subject);
+    char *place = stem ? text_copy(stem) : figure_place(&paths, words[0], &parameters);
     ok = ok && figure_draw(&paths, store, words[0], parameters.list, parameters.pairs, place, format, &error);
     if (ok) printf("%s.%s\n", place, format ? format : "{png,svg,pdf}");
     free(place);

@@ -6,11 +6,13 @@
 
 enum { MAX_COLUMNS = 64 };
 
+/* :name must have a value; $name is NULL without one. */
 static bool parameters_bind(sqlite3_stmt *statement, const char *const *parameters, int pairs, Error *error) {
     for (int i = 1; i <= sqlite3_bind_parameter_count(statement); i++) {
         const char *name = sqlite3_bind_parameter_name(statement, i);
         int pair = 0;
         while (pair < pairs && name && strcmp(name + 1, parameters[2 * pair])) pair++;
+        if (name && *name == '$' && pair == pairs) continue;
         if (!name || pair == pairs)
             return error_set(error, "the query's parameter %s has no value", name ? name : "?");
         sqlite3_bind_text(statement, i, parameters[2 * pair + 1], -1, SQLITE_STATIC);

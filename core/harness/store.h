@@ -107,8 +107,8 @@ typedef struct ImportCount {
 } ImportCount;
 bool store_import(Store *, const char *other, ImportCount *, Error *);
 
-/* Runs one SELECT (with :name parameters bound from pairs) and hands every row to `row` as text; NULL values
- * are NULL. */
+/* Runs one SELECT (with :name and, if given, $name parameters bound from pairs) and hands every row to `row`
+ * as text; NULL values are NULL. */
 typedef void StoreRow(void *context, int columns, const char *const *names, const char *const *values);
 bool store_query(Store *, const char *sql, const char *const *parameters, int pairs, StoreRow *row,
                  void *context, Error *);

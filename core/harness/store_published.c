@@ -41,6 +41,9 @@ static bool published_insert(Store *store, const char *path, int number, const c
         return error_set(error,
                          "%s:%d: a line is source,dataset,method,nfe,metric,value with a number at the end",
                          path, number);
+    if (!line.field[0][strspn(line.field[0], " ")])
+        return error_set(error, "%s:%d: %s %s of %s: a published number without its source is not taken",
+                         path, number, line.field[4], line.field[5], line.field[2]);
     return store_execute(store, error,
                          "INSERT INTO published(source, dataset, method, nfe, metric, value) "
                          "VALUES(?, ?, ?, cast(nullif(?, '') AS INTEGER), ?, ?)",

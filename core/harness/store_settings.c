@@ -1,14 +1,18 @@
-/* Settings as SQL functions:
+/* What a run was and left behind, as SQL functions:
  *
  *   setting(config, key)                  of a stored configuration (run.config)
  *   experiment_setting(experiment, key)   of experiments/<experiment>.yaml, resolved as it would run; at its
  * own scale
  *
- * NULL where there is no such key or experiment. */
+ *   artifact_file(path)                   where a stored artifact lies now
+ *   png_width(file)                       in pixels
+ *
+ * NULL where there is no such key, experiment or file. */
 #include "base/file.h"
 #include "harness/paths.h"
 #include "harness/store_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void sql_setting(sqlite3_context *context, int count, sqlite3_value **values) {
@@ -48,10 +52,33 @@ static void sql_experiment_setting(sqlite3_context *context, int count, sqlite3_
     plan_free(&plan);
 }
 
+static void sql_artifact_file(sqlite3_context *context, int count, sqlite3_value **values) {
+    (void)count;
+    char path[1024];
+    const char *stored = (const char *)sqlite3_value_text(values[0]);
+    if (stored && *stored && file_exists(store_locate(sqlite3_user_data(context), stored, path)))
+        sqlite3_result_text(context, path, -1, SQLITE_TRANSIENT);
+}
+
+/* Big-endian, after the signature and the header's length and name. */
+static void sql_png_width(sqlite3_context *context, int count, sqlite3_value **values) {
+    (void)count;
+    unsigned char head[20];
+    const char *path = (const char *)sqlite3_value_text(values[0]);
+    FILE *file = path ? fopen(path, "rb") : NULL;
+    if (file && fread(head, sizeof head, 1, file) == 1 && !memcmp(head + 1, "PNG", 3))
+        sqlite3_result_int(context, head[16] << 24 | head[17] << 16 | head[18] << 8 | head[19]);
+    if (file) fclose(file);
+}
+
 bool settings_register(Store *store, Error *error) {
     return (sqlite3_create_function(store->db, "setting", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
                                     sql_setting, NULL, NULL) == SQLITE_OK &&
             sqlite3_create_function(store->db, "experiment_setting", 2, SQLITE_UTF8, NULL,
-                                    sql_experiment_setting, NULL, NULL) == SQLITE_OK) ||
+                                    sql_experiment_setting, NULL, NULL) == SQLITE_OK &&
+            sqlite3_create_function(store->db, "artifact_file", 1, SQLITE_UTF8, store, sql_artifact_file,
+                                    NULL, NULL) == SQLITE_OK &&
+            sqlite3_create_function(store->db, "png_width", 1, SQLITE_UTF8, NULL, sql_png_width, NULL,
+                                    NULL) == SQLITE_OK) ||
            store_error(store, "setting", error);
 }

@@ -19,7 +19,7 @@ known() {
     case $line in
     "make test") return 0 ;; # this is it
     "make bench") words=(env ROUNDS=1 SECONDS_A_TURN=0.1 PYTHON=false scripts/bench "${SMALL[@]}") ;;
-    "make ablation-"*) words=(make -s "${words[1]}" SCALE=smoke ARGS="seed=0 --threads 1 train.steps=8 evaluation.samples=512") ;;
+    "make ablation-ema") return 0 ;; # question.sh
     "./run bench"*) words+=("${SMALL[@]}" --seconds 0.1 --threads 1) ;;
     "./run sample"*) words+=(--out "$FOLDER/images" --threads 1) ;;
     "./run eval"*) words+=(--samples 512 --threads 1) ;;

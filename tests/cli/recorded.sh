@@ -11,14 +11,14 @@ for dump in results/recorded/*.sql; do
 done
 run figure all --folder "$FOLDER/first"
 check "all figures" status_is 0
-check "one of each kind, in three formats" same "$(cd "$FOLDER/first/figures" && for kind in arms arms_time sigma_bins training update_norm; do
+check "one of each kind, in three formats" same "$(cd "$FOLDER/first/figures" && for kind in arms arms_time bars loss sigma_bins training update_norm; do
     set -- "$kind"-*.pdf && [[ -s $1 && -s ${1%pdf}svg && -s ${1%pdf}png ]] && echo -n "$kind "
-done)" "arms arms_time sigma_bins training update_norm "
+done)" "arms arms_time bars loss sigma_bins training update_norm "
 sleep 1.1 # a date in a file would differ now
-for name in training-0b095889 update_norm-quickstart curricula; do
+for name in training-0b095889 {arms,arms_time,bars,loss,update_norm}-quickstart curricula; do
     case $name in
     training*) run figure training "${name#*-}" --out "$FOLDER/second/$name" ;;
-    update*) run figure update_norm experiment="${name#*-}" --out "$FOLDER/second/$name" ;;
+    *-quickstart) run figure "${name%-*}" experiment=quickstart --out "$FOLDER/second/$name" ;;
     *) run figure "$name" --out "$FOLDER/second/$name" ;;
     esac
     for format in png svg pdf; do

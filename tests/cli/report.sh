@@ -36,7 +36,7 @@ check "a picture of samples for each run" same "$(grep -o 'src="data:image/png;b
 check "every picture says what it shows" same "$(grep -o '<img alt="[^"]' "$page" | wc -l)" "$(grep -o '<img ' "$page" | wc -l)"
 check "nothing is fetched" same "$(grep -oE '(src|href)="[^d#][^"]{0,40}|url\([^)]*\)|@import' "$page")" ""
 check "the command that runs it again" grep -qF "odd.yaml" "$page"
-check "the paper's numbers" grep -qF "Unconditional CIFAR-10 in one or few steps, as published" "$page"
+check "the paper's numbers" grep -qF "Unconditional CIFAR-10 in one or few steps (iCT, table 2)" "$page"
 run report --out "$FOLDER/again.html"
 check "the same bytes again" cmp "$page" "$FOLDER/again.html"
 run report --db "$FOLDER/empty/ict.db"

@@ -1,10 +1,10 @@
 /* From files to runs: order of application, arms and grids, scales, ids, all problems at once.
- * What the repository's own experiments say is checked in test_experiments.c. */
+ * Whether the repository's own files can be planned is test_plan_files.c's affair, what they say
+ * test_experiments.c's. */
 #include "harness/plan.h"
 
 #include "base/hash.h"
 
-#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -418,51 +418,6 @@ static void missing_data_is_said_once_with_its_line(void **state) {
     assert_non_null(strstr(error.text, "absent"));
 }
 
-/* ---- the repository's own files ---- */
-
-static const char *const files[] = {"experiments/quickstart.yaml",     "experiments/cifar10_main.yaml",
-                                    "experiments/cifar10_deep.yaml",   "experiments/cifar10_ct.yaml",
-                                    "experiments/imagenet64_ct.yaml",  "experiments/imagenet64_main.yaml",
-                                    "experiments/imagenet64_deep.yaml"};
-
-static void every_file_is_good_at_every_scale(void **state) {
-    (void)state;
-    static const char *const scales[] = {NULL, "smoke", "desk", "hour"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        for (size_t j = 0; j < 4; j++) {
-            Plan plan = planned((Ask){.files = {files[i]}, .scale = scales[j]});
-            assert_true(plan.run_count >= 1);
-            plan_free(&plan);
-        }
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        Plan plan = planned((Ask){.files = {files[i]},
-                                  .scale = "smoke",
-                                  .with_data = true}); /* data and network fit each other, too */
-        plan_free(&plan);
-    }
-}
-
-/* All of them in one request, so that their names differ too. */
-static void every_question_is_good_at_every_scale(void **state) {
-    (void)state;
-    static const char *const scales[] = {"smoke", "desk", "hour", "paper"};
-    glob_t found;
-    assert_int_equal(glob("ablations/*.yaml", 0, NULL, &found), 0);
-    for (size_t i = 0; i < 4; i++) {
-        Plan plan;
-        Error error = {0};
-        const PlanRequest request = {.files = (const char *const *)found.gl_pathv,
-                                     .file_count = (int)found.gl_pathc,
-                                     .scale = scales[i],
-                                     .data_folder = scratch("data"),
-                                     .without_data = i > 1}; /* smoke and desk have built-in data */
-        if (!plan_make(&request, &plan, &error)) fail_msg("%s", error.text);
-        assert_true(plan.run_count >= 2 * (int)found.gl_pathc);
-        plan_free(&plan);
-    }
-    globfree(&found);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(later_settings_win),
@@ -484,8 +439,6 @@ int main(void) {
         cmocka_unit_test(bases_that_lead_nowhere_are_refused),
         cmocka_unit_test(names_must_differ),
         cmocka_unit_test(missing_data_is_said_once_with_its_line),
-        cmocka_unit_test(every_file_is_good_at_every_scale),
-        cmocka_unit_test(every_question_is_good_at_every_scale),
     };
     return cmocka_run_group_tests_name("plan", tests, scratch_make, scratch_remove);
 }

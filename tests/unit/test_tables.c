@@ -2,6 +2,8 @@
  * references stay apart. */
 #include "store_fixture.h"
 
+#include "harness/answers.h"
+
 static void run_store(Store *store, const char *arm, int seed, char id[64]) {
     Error error = {0};
     snprintf(id, 64, "%s %d", arm, seed);
@@ -48,16 +50,16 @@ static void row_check(void *context, int columns, const char *const *names, cons
 
 static void rows_are(Store *store, const char *table, int count, const char *seeds) {
     const char *const parameters[] = {"experiment", "q"};
+    const Paths paths = {.root = "."};
     Rows rows = {0, seeds};
-    char *sql, path[64];
-    size_t size;
+    Question question;
     Error error = {0};
-    snprintf(path, sizeof path, "paper_figs/%s.sql", table);
-    must(file_read(path, &sql, &size, &error), &error);
-    must(store_query(store, sql, parameters, strstr(sql, ":experiment") ? 1 : 0, row_check, &rows, &error),
+    must(question_read(&paths, table, &question, &error), &error);
+    must(store_query(store, question.sql, parameters, question_parameter(&question) ? 1 : 0, row_check, &rows,
+                     &error),
          &error);
     if (rows.count != count) fail_msg("%s: %d rows, not %d", table, rows.count, count);
-    free(sql);
+    question_free(&question);
 }
 
 static void no_table_mixes(void **state) {

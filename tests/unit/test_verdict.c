@@ -2,13 +2,14 @@
  * there is none to give. */
 #include "store_fixture.h"
 
+#include "harness/answers.h"
+
 static const char *const yaml = "arms: {none: {}, EMA: {}, other: {}}\ngrid: {ct.s1: [40, 80]}\n"
                                 "paper: {best: none, worse: [EMA]}\n";
 
-static void store_value(Store *store, const char *arm, int seed, double value) {
-    char id[64];
+/* A run at scale desk, without an evaluation. */
+static void store_run(Store *store, const char *id, const char *arm, int seed, const char *run_state) {
     Error error = {0};
-    snprintf(id, sizeof id, "%s %d", arm, seed);
     must(store_execute(
              store, &error,
              "INSERT OR IGNORE INTO experiment(id, name, file, yaml, created) VALUES(1, 'q', '', ?, 0)", "t",
@@ -17,13 +18,20 @@ static void store_value(Store *store, const char *arm, int seed, double value) {
     must(store_execute(
              store, &error,
              "INSERT INTO run(id, experiment_id, arm, seed, scale, config, data_hash, state, created) "
-             "VALUES(?, 1, ?, ?, 'desk', '', 'd', 'done', 0)",
-             "tti", id, arm, (int64_t)seed),
+             "VALUES(?, 1, ?, ?, 'desk', '', 'd', ?, 0)",
+             "ttit", id, arm, (int64_t)seed, run_state),
          &error);
     must(store_execute(store, &error,
                        "INSERT INTO plan(experiment_id, run_id, arm, created) VALUES(1, ?, ?, 0)", "tt", id,
                        arm),
          &error);
+}
+
+static void store_value(Store *store, const char *arm, int seed, double value) {
+    char id[64];
+    Error error = {0};
+    snprintf(id, sizeof id, "%s %d", arm, seed);
+    store_run(store, id, arm, seed, "done");
     const Evaluation evaluation = {.metric = "fd-random", .value = value, .samples = 100};
     must(store_evaluation(store, id, 10, "raw", 1, &evaluation, &error), &error);
 }
@@ -35,22 +43,22 @@ typedef struct Rows {
 static void row_keep(void *context, int columns, const char *const *names, const char *const *values) {
     Rows *rows = context;
     const size_t length = strlen(rows->text);
-    assert_int_equal(columns, 10);
+    assert_int_equal(columns, 11);
     assert_string_equal(names[6], "verdict");
     snprintf(rows->text + length, sizeof rows->text - length, "%s|%s|%s|%s|%s\n", values[2], values[3],
-             values[4], values[5] ? values[5] : "", values[6]);
+             values[4] ? values[4] : "", values[5] ? values[5] : "", values[6]);
 }
 
 static void verdict_is(Store *store, const char *expected) {
     const char *const parameters[] = {"experiment", "q"};
+    const Paths paths = {.root = "."};
     Rows rows = {""};
-    char *sql;
-    size_t size;
+    Question question;
     Error error = {0};
-    must(file_read("paper_figs/verdict.sql", &sql, &size, &error), &error);
-    must(store_query(store, sql, parameters, 1, row_keep, &rows, &error), &error);
+    must(question_read(&paths, "verdict", &question, &error), &error);
+    must(store_query(store, question.sql, parameters, 1, row_keep, &rows, &error), &error);
     assert_string_equal(rows.text, expected);
-    free(sql);
+    question_free(&question);
 }
 
 /* Differences of 1, 2 and 3: mean 2, deviation 1, half-width 4.303 / sqrt(3) = 2.484; of 11, 12 and 13:
@@ -91,6 +99,28 @@ static void few_seeds_decide_nothing(void **state) {
     verdict_is(store, "EMA|2|+1|+1 to +1|undecided (n = 2)\nother|1|+1||no claim\n");
 }
 
+/* Nor must a run that was never made look as if nobody had asked for it. */
+static void an_arm_without_a_finished_run_is_named(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    for (int seed = 0; seed < 3; seed++) {
+        store_value(store, "none", seed, 20 + seed);
+        store_value(store, "other", seed, 20 + seed);
+    }
+    store_run(store, "e0", "EMA", 0, "failed");
+    store_run(store, "e1", "EMA", 1, "queued");
+    store_run(store, "e2", "EMA", 2, "queued");
+    Error error = {0};
+    must(store_put_off(store, "e1", "no such device", &error), &error);
+    verdict_is(store, "other|3|+0|+0 to +0|no claim\nEMA|0|||missing: 1 failed, 2 queued: no such device\n");
+}
+
+static void where_the_best_is_missing_there_is_no_verdict(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    store_run(store, "n0", "none", 0, "queued");
+    store_value(store, "EMA", 0, 1);
+    verdict_is(store, "EMA|1|||nothing to compare it with\nnone|0|||missing: 1 queued\n");
+}
+
 static void a_claim_is_read_from_the_text(void **state) {
     Store *store = ((Fixture *)*state)->store;
     assert_sql(store, "SELECT claim_best('paper: {best: a b}')", "a b");
@@ -107,6 +137,8 @@ int main(void) {
         STORE_TEST(an_interval_without_zero_decides),
         STORE_TEST(the_paper_may_be_contradicted),
         STORE_TEST(few_seeds_decide_nothing),
+        STORE_TEST(an_arm_without_a_finished_run_is_named),
+        STORE_TEST(where_the_best_is_missing_there_is_no_verdict),
         STORE_TEST(a_claim_is_read_from_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

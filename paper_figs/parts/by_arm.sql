@@ -1,0 +1,44 @@
+-- What the questions about the arms of an experiment begin with (a line `-- begins with: by_arm` in their own file):
+--   asked   its runs, finished or not, each once, and named as this experiment names it
+--   arm     its arms at each scale, data set and budget: how many runs are done, of how many, and what became of the rest
+--   line    its finished runs, with the name that figures give the arm
+--   note    one line that says where the numbers come from
+-- An arm without a finished run is part of `arm`, and every answer shows it: what is not there must not look as if nobody had
+-- asked. Of unfinished runs only those count that the experiment's newest text asks for. $scale, where it is given, leaves the others out.
+WITH newest AS (
+    SELECT p.experiment_id, x.yaml FROM plan p JOIN experiment x ON x.id = p.experiment_id
+     WHERE x.name = :experiment ORDER BY p.created DESC, x.id DESC LIMIT 1
+), asked AS (
+    SELECT r.*, p.arm AS asked_as, max(p.created) AS asked, coalesce(setting(r.config, 'data.name'), '') AS data,
+           coalesce(setting(r.config, 'train.steps') * setting(r.config, 'train.batch'), 0) AS budget
+      FROM experiment x JOIN plan p ON p.experiment_id = x.id JOIN run r ON r.id = p.run_id
+     WHERE x.name = :experiment AND ($scale IS NULL OR r.scale = $scale)
+       AND (r.state = 'done' OR p.experiment_id = (SELECT experiment_id FROM newest))
+     GROUP BY r.id
+), place AS (   -- scale, data and budget are said once below a figure, or of each line where they differ
+    SELECT count(DISTINCT scale || ' ' || data || ' ' || budget) AS places FROM asked
+), fate AS (
+    SELECT asked_as, scale, data, budget, group_concat(count || ' ' || state, ', ') || coalesce(': ' || substr(max(error), 1, instr(max(error) || ':', ':') - 1), '') AS fate
+      FROM (SELECT asked_as, scale, data, budget, state, count(*) AS count, max(error) AS error FROM asked WHERE state <> 'done'
+             GROUP BY asked_as, scale, data, budget, state ORDER BY state)
+     GROUP BY asked_as, scale, data, budget
+), arm AS (
+    SELECT asked_as, scale, data, budget, min(asked) AS first, count(*) AS runs, sum(state = 'done') AS done, fate,
+           iif(asked_as = '', :experiment, asked_as)
+           || iif(places > 1, ' (' || scale || ', ' || data || ', ' || printf('%.4gk', budget / 1000.0) || ' images)', '')
+           || iif(sum(state = 'done') BETWEEN 1 AND count(*) - 1, ' [' || sum(state = 'done') || ' of ' || count(*) || ']', '') AS series,
+           iif(sum(state = 'done') = 0, ': ' || count(*) || iif(count(DISTINCT state) = 1, ' ' || min(state), ' unfinished'), ': no such number') AS lack
+      FROM asked CROSS JOIN place LEFT JOIN fate USING (asked_as, scale, data, budget)
+     GROUP BY asked_as, scale, data, budget
+), line AS (
+    SELECT asked.*, series, first FROM asked JOIN arm USING (asked_as, scale, data, budget) WHERE state = 'done'
+), note AS (
+    SELECT 'note: scale ' || group_concat(DISTINCT scale) || '; data ' || group_concat(DISTINCT data) || '; '
+           || iif(min(budget) = max(budget), printf('%.4gk', max(budget) / 1000.0), printf('%.4gk to %.4gk', min(budget) / 1000.0, max(budget) / 1000.0))
+           || ' images; commit ' || group_concat(DISTINCT substr(git_commit, 1, 8)) || '; ' || count(DISTINCT seed)
+           || iif(count(DISTINCT seed) = 1, ' seed; ', ' seeds; ') || group_concat(DISTINCT device) AS series
+      FROM line HAVING count(*) > 0
+), judge AS (   -- FID where it was computed, else the Frechet distance that most runs have
+    SELECT e.metric FROM line JOIN evaluation e ON e.run_id = line.id WHERE e.nfe = 1 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') AND e.metric NOT LIKE '%-deviation'
+     GROUP BY e.metric ORDER BY e.metric <> 'fid', count(DISTINCT e.run_id) DESC, e.metric LIMIT 1
+)

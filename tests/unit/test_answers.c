@@ -1,0 +1,237 @@
+/* What tables and figures must not do: leave an arm out because it has no finished run, put runs of different
+ * scales into one number, show a published number without its source, call a distance FID that is not. */
+#include "store_fixture.h"
+
+#include "harness/answers.h"
+
+static const Paths here = {.root = "."};
+
+/* A run of experiment `name` at scale and data set, with one tick and one evaluation if it is done. */
+typedef struct Made {
+    const char *id, *name, *file, *arm, *scale, *data, *state, *metric;
+    int seed;
+    double value;
+} Made;
+
+static void make_experiment(Store *store, const Made *m) {
+    Error error;
+    must(store_execute(
+             store, &error,
+             "INSERT OR IGNORE INTO experiment(name, file, yaml, created) VALUES(?, ?, 'arms: {}', 0)", "tt",
+             m->name, m->file),
+         &error);
+}
+
+static void make_numbers(Store *store, const Made *m) {
+    static const char *const metrics[] = {"loss",
+                                          "gradient_norm",
+                                          "N",
+                                          "learning_rate",
+                                          "update_norm_mean",
+                                          "update_norm_variance",
+                                          "images_per_second"};
+    const Evaluation evaluation = {.metric = "", .value = m->value, .samples = 100, .protocol = "round"};
+    Evaluation named = evaluation;
+    Error error;
+    snprintf(named.metric, sizeof named.metric, "%s", m->metric);
+    must(store_evaluation(store, m->id, 10, "raw", 1, &named, &error), &error);
+    for (int i = 0; i < 7; i++)
+        must(store_execute(
+                 store, &error,
+                 "INSERT INTO metric(run_id, step, images, name, value, wall) VALUES(?, 10, 80, ?, 2, 1)",
+                 "tt", m->id, metrics[i]),
+             &error);
+}
+
+static void make(Store *store, Made m) {
+    Error error;
+    char *config = text_format("data.name: %s\ntrain.steps: 10\ntrain.batch: 8\nevaluation.weights: raw\n"
+                               "evaluation.samples: 100\nevaluation.rounding: round\n",
+                               m.data);
+    make_experiment(store, &m);
+    must(
+        store_execute(
+            store, &error,
+            "INSERT INTO run(id, experiment_id, arm, seed, scale, config, data_hash, state, created, device, "
+            "git_commit) SELECT ?, id, ?, ?, ?, ?, 'd', ?, 0, 'cpu', 'c0ffee00' FROM experiment WHERE name = "
+            "?",
+            "ttitttt", m.id, m.arm, (int64_t)m.seed, m.scale, config, m.state, m.name),
+        &error);
+    must(store_execute(
+             store, &error,
+             "INSERT INTO plan(experiment_id, run_id, arm, created) SELECT id, ?, ?, 0 FROM experiment "
+             "WHERE name = ?",
+             "ttt", m.id, m.arm, m.name),
+         &error);
+    if (!strcmp(m.state, "done")) make_numbers(store, &m);
+    free(config);
+}
+
+static void make_arm(Store *store, const char *id, const char *arm, const char *scale, const char *run_state,
+                     double value) {
+    make(store, (Made){id, "q", "ablations/q.yaml", arm, scale, "shapes", run_state, "fd-random", 0, value});
+}
+
+/* Rows as "value|value|...\n" of the columns given, -1 terminated. */
+typedef struct Rows {
+    const int *columns;
+    Text text;
+} Rows;
+
+static void row_keep(void *context, int columns, const char *const *names, const char *const *values) {
+    Rows *rows = context;
+    (void)names;
+    for (const int *c = rows->columns; *c >= 0; c++) {
+        assert_true(*c < columns);
+        text_append(&rows->text, "%s%s", c == rows->columns ? "" : "|", values[*c] ? values[*c] : "");
+    }
+    text_append(&rows->text, "\n");
+}
+
+static char *answer(Store *store, const char *name, const int *columns) {
+    const char *const parameters[] = {"experiment", "q"};
+    Rows rows = {.columns = columns};
+    Question question;
+    Error error = {0};
+    must(question_read(&here, name, &question, &error), &error);
+    must(store_query(store, question.sql, parameters, question_parameter(&question) ? 1 : 0, row_keep, &rows,
+                     &error),
+         &error);
+    question_free(&question);
+    char *text = text_copy(text_view(&rows.text));
+    text_free(&rows.text);
+    return text;
+}
+
+static void answer_is(Store *store, const char *name, const int *columns, const char *expected) {
+    char *found = answer(store, name, columns);
+    assert_string_equal(found, expected);
+    free(found);
+}
+
+static void answer_has(Store *store, const char *name, const char *line, bool has) {
+    char *found = answer(store, name, (const int[]){0, -1});
+    if ((strstr(found, line) != NULL) != has) fail_msg("%s: '%s' in\n%s", name, line, found);
+    free(found);
+}
+
+/* ---- arms ---- */
+
+static void an_arm_without_a_finished_run_is_in_the_table(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Error error;
+    make_arm(store, "a", "good", "desk", "done", 1);
+    make_arm(store, "b", "half", "desk", "queued", 0);
+    must(store_put_off(store, "b", "the CPU cannot: try another", &error), &error);
+    answer_is(store, "ablation", (const int[]){0, 1, 3, 5, 9, -1},
+              "good|fd-random|1|1|desk\nhalf|||missing: 1 queued: the CPU cannot|desk\n");
+}
+
+static void an_arm_without_a_finished_run_is_in_every_figure(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    static const char *const lines[] = {"arms", "arms_time", "loss", "update_norm"};
+    make_arm(store, "a", "good", "desk", "done", 1);
+    make_arm(store, "b", "half", "desk", "queued", 0);
+    for (int i = 0; i < 4; i++) answer_has(store, lines[i], "lack: half: 1 queued\n", true);
+    answer_has(store, "bars", "arm: half: 1 queued\n", true);
+    make_arm(store, "c", "half", "desk", "done", 2);
+    for (int i = 0; i < 4; i++) answer_has(store, lines[i], "lack: ", false);
+    answer_has(store, "bars", "arm: half [1 of 2]\n", true); /* a seed fewer is said, too */
+}
+
+static void nothing_finished_is_no_figure(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    static const char *const figures[] = {"arms", "arms_time", "loss", "update_norm", "bars", "samples_arms"};
+    make_arm(store, "b", "half", "desk", "queued", 0);
+    for (int i = 0; i < 6; i++) answer_is(store, figures[i], (const int[]){0, -1}, "");
+}
+
+static void arms_of_an_older_text_are_forgotten_unless_they_ran(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Error error;
+    make_arm(store, "a", "old", "desk", "done", 1);
+    make_arm(store, "b", "never", "desk", "queued", 0);
+    must(store_execute(
+             store, &error,
+             "INSERT INTO experiment(id, name, file, yaml, created) VALUES(9, 'q', '', 'arms: {new: {}}', 1)",
+             ""),
+         &error);
+    must(store_execute(store, &error,
+                       "INSERT INTO plan(experiment_id, run_id, arm, created) VALUES(9, 'a', 'renamed', 1)",
+                       ""),
+         &error);
+    answer_is(store, "ablation", (const int[]){0, 3, 5, -1}, "renamed|1|1\n"); /* and the run counts once */
+}
+
+static void scales_do_not_mix(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    make_arm(store, "a", "x", "desk", "done", 1);
+    make_arm(store, "b", "x", "hour", "done", 3);
+    answer_is(store, "ablation", (const int[]){0, 3, 9, -1}, "x|1|desk\nx|3|hour\n");
+    answer_has(store, "bars", "arm: x (desk, shapes, 0.08k images)\narm: x (hour, shapes, 0.08k images)\n",
+               true);
+    answer_has(store, "arms", "arm: x (desk, shapes, 0.08k images)\n", true);
+}
+
+/* ---- beside the paper ---- */
+
+static void make_ours(Store *store, const char *id, const char *scale, const char *data, const char *metric,
+                      double value) {
+    make(store, (Made){id, "main", "experiments/main.yaml", "", scale, data, "done", metric, 0, value});
+}
+
+static void only_fid_on_the_data_set_is_fid(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    make_ours(store, "a", "desk", "cifar10", "fid", 3);
+    make_ours(store, "b", "desk", "cifar10-jpeg", "fid", 4);
+    make_ours(store, "c", "hour", "cifar10", "fd-random", 5);
+    make_ours(store, "d", "hour", "shapes", "fid", 6);
+    make_arm(store, "e", "x", "desk", "done", 7); /* a question's arm: not for this table */
+    answer_is(store, "cifar10", (const int[]){0, 2, 4, 6, 7, 8, 11, -1},
+              "ours: main|3.00||desk|cifar10|80|c0ffee00\nours: main||fid 4|desk|cifar10-jpeg|80|c0ffee00\n"
+              "ours: main||fd-random 5|hour|cifar10|80|c0ffee00\n");
+    answer_is(store, "imagenet64", (const int[]){0, -1}, "");
+}
+
+static bool load(Fixture *fixture, const char *text, Error *error) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/published.csv", fixture->folder);
+    must(file_write_atomic(path, text, strlen(text), error), error);
+    return store_load_published(fixture->store, path, error);
+}
+
+static void a_published_number_needs_a_source(void **state) {
+    Fixture *fixture = *state;
+    Error error;
+    must(load(fixture, "source,dataset,method,nfe,metric,value\n\"X, table 2\",CIFAR-10,iCT,1,FID,2.83\n",
+              &error),
+         &error);
+    assert_false(load(fixture, "Y,CIFAR-10,CT,1,FID,8.7\n ,CIFAR-10,iCT,1,FID,2.83\n", &error));
+    assert_non_null(
+        strstr(error.text, "published.csv:2: FID 2.83 of iCT: a published number without its source"));
+    answer_is(fixture->store, "cifar10", (const int[]){0, 1, 2, 5, -1},
+              "iCT|1|2.83|X, table 2\n"); /* as before */
+}
+
+static void ours_stand_below_theirs(void **state) {
+    Fixture *fixture = *state;
+    Error error;
+    make_ours(fixture->store, "a", "desk", "cifar10", "fid", 1);
+    must(load(fixture, "X,CIFAR-10,zeta,2,FID,3\nX (from memory),CIFAR-10,alpha,1,FID,2\n", &error), &error);
+    answer_is(fixture->store, "cifar10", (const int[]){0, 2, 5, -1},
+              "zeta|3.00|X\nalpha|2.00*|X\nours: main|1.00|this database\n");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(an_arm_without_a_finished_run_is_in_the_table),
+        STORE_TEST(an_arm_without_a_finished_run_is_in_every_figure),
+        STORE_TEST(nothing_finished_is_no_figure),
+        STORE_TEST(arms_of_an_older_text_are_forgotten_unless_they_ran),
+        STORE_TEST(scales_do_not_mix),
+        STORE_TEST(only_fid_on_the_data_set_is_fid),
+        STORE_TEST(a_published_number_needs_a_source),
+        STORE_TEST(ours_stand_below_theirs),
+    };
+    return cmocka_run_group_tests_name("answers", tests, NULL, NULL);
+}
