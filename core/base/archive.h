@@ -20,6 +20,14 @@ typedef struct Archive {
 bool archive_open(Archive *, const char *path, Error *);
 void archive_close(Archive *);
 
+/* Writes a zip of members as they are (not deflated: pictures do not get smaller), with a fixed date, so that
+ * equal members make equal files. */
+typedef struct ArchiveMember {
+    char *name, *bytes;
+    size_t size;
+} ArchiveMember;
+bool archive_write(const char *path, const ArchiveMember *, int count, Error *);
+
 /* The member's name, '/' between parts; valid while the archive is open. */
 const char *archive_name(const Archive *, int index);
 

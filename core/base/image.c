@@ -17,20 +17,28 @@ bool image_read(const char *path, Image *image, Error *error) {
     return done;
 }
 
-bool image_write_png(const char *path, const Image *image, Error *error) {
+bool image_encode_png(const Image *image, char **bytes, size_t *size, Error *error) {
     png_image png = {.version = PNG_IMAGE_VERSION,
                      .width = (png_uint_32)image->width,
                      .height = (png_uint_32)image->height,
                      .format = PNG_FORMAT_RGB};
-    /* First to memory: of a failed write libpng only says that it failed. */
-    char *bytes = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&bytes, &size);
+    *bytes = NULL;
+    *size = 0;
+    FILE *memory = open_memstream(bytes, size);
     CHECK(memory, "out of memory for a PNG file");
     const bool made = png_image_write_to_stdio(&png, memory, 0, image->pixels, 0, NULL);
-    const bool done = fclose(memory) == 0 && made
-                          ? file_write_atomic(path, bytes, size, error)
-                          : error_set(error, "%s: the PNG cannot be made: %s", path, png.message);
+    if (fclose(memory) == 0 && made) return true;
+    free(*bytes);
+    *bytes = NULL;
+    return error_set(error, "the PNG cannot be made: %s", png.message);
+}
+
+bool image_write_png(const char *path, const Image *image, Error *error) {
+    /* First to memory: of a failed write libpng only says that it failed. */
+    char *bytes;
+    size_t size;
+    if (!image_encode_png(image, &bytes, &size, error)) return error_wrap(error, "%s", path);
+    const bool done = file_write_atomic(path, bytes, size, error);
     free(bytes);
     return done;
 }

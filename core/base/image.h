@@ -15,6 +15,8 @@ typedef struct Image {
  * by name. */
 bool image_decode(const void *bytes, size_t size, const char *name, Image *image, Error *error);
 bool image_read(const char *path, Image *image, Error *error);
+/* The file's bytes, malloc'ed. */
+bool image_encode_png(const Image *image, char **bytes, size_t *size, Error *error);
 bool image_write_png(const char *path, const Image *image, Error *error);
 void image_free(Image *image);
 

@@ -137,6 +137,25 @@ static void images_fetch(Sampler *s, const void *from, int count, float *out) {
 /* ------------------------------------------------------------------------------------------ whole requests
  */
 
+/* The noisy images in s->x, and what the network sees of them: c_in x, or with `bare` x itself. */
+static void images_upload(Sampler *s, bool bare) {
+    Device *device = s->device;
+    for (int i = 0; i < s->network.n; i++) {
+        const float c_in = bare ? 1 : s->level[i].c_in;
+        for (int64_t j = i * s->pixels; j < (i + 1) * s->pixels; j++) s->input[j] = c_in * s->x[j];
+    }
+    device->copy(device, s->noisy.data, s->x, tensor_bytes(&s->noisy), COPY_TO_DEVICE);
+    device->copy(device, s->f.data, s->input, tensor_bytes(&s->f), COPY_TO_DEVICE);
+    device->ops->add_scale(device, &(AddScale){.a = s->f, .a_scale = 1, .y = s->network_input});
+}
+
+/* sigma_max z with the caller's z. */
+static void latents_upload(Sampler *s, const float *latents, float scale, int count) {
+    memset(s->x, 0, tensor_bytes(&s->noisy));
+    for (int64_t j = 0; j < count * s->pixels; j++) s->x[j] = scale * latents[j];
+    images_upload(s, false);
+}
+
 /* All steps of the `count` (<= n) images of seeds first, first + 1, ...; they stay in s->f. */
 static void batch_sample(Sampler *s, const SamplerConfig *config, uint32_t first, int count) {
     const CtConfig *ct = s->ct;
@@ -148,6 +167,11 @@ static void batch_sample(Sampler *s, const SamplerConfig *config, uint32_t first
               ct->sigma_min, ct->sigma_max);
         for (int i = 0; i < count; i++) s->level[i] = ct_level(ct, tau);
         levels_upload(s, count);
+        if (!step && config->latents) {
+            latents_upload(s, config->latents, (float)scale, count);
+            replay_run(&s->denoise, device, denoise_enqueue, s);
+            continue;
+        }
         if (step) device->copy(device, s->noisy.data, s->f.data, tensor_bytes(&s->f), COPY_ON_DEVICE);
         device->ops->latent_noise(device, &(LatentNoise){.x = s->noisy,
                                                          .input = s->network_input,
@@ -169,7 +193,9 @@ void sampler_draw(Sampler *s, const SamplerConfig *config, const float *master, 
     for (int from = 0; from < count; from += s->network.n) {
         const int part = count - from < s->network.n ? count - from : s->network.n;
         labels_set(s, labels ? labels + from : NULL, part);
-        batch_sample(s, config, first + (uint32_t)from, part);
+        SamplerConfig batch = *config;
+        if (batch.latents) batch.latents += from * s->pixels;
+        batch_sample(s, &batch, first + (uint32_t)from, part);
         images_fetch(s, s->f.data, part, images + from * s->pixels);
     }
 }
@@ -178,13 +204,7 @@ void sampler_draw(Sampler *s, const SamplerConfig *config, const float *master, 
 static void batch_apply(Sampler *s, int count, bool raw, float *out) {
     Device *device = s->device;
     levels_upload(s, count);
-    for (int i = 0; i < s->network.n; i++) {
-        const float c_in = raw ? 1 : s->level[i].c_in;
-        for (int64_t j = i * s->pixels; j < (i + 1) * s->pixels; j++) s->input[j] = c_in * s->x[j];
-    }
-    device->copy(device, s->noisy.data, s->x, tensor_bytes(&s->noisy), COPY_TO_DEVICE);
-    device->copy(device, s->f.data, s->input, tensor_bytes(&s->f), COPY_TO_DEVICE);
-    device->ops->add_scale(device, &(AddScale){.a = s->f, .a_scale = 1, .y = s->network_input});
+    images_upload(s, raw);
     replay_run(&s->denoise, device, denoise_enqueue, s);
     const Tensor F = graph_value(s->network.graph, GRAPH_EVALUATE, s->network.output);
     images_fetch(s, raw ? F.data : s->f.data, count, out);

@@ -10,6 +10,8 @@ typedef struct SamplerConfig {
     int nfe;                     /* function evaluations: 1 to MOST_NFE */
     double sigmas[MOST_NFE - 1]; /* intermediate levels tau, decreasing, nfe - 1 of them */
     bool clip; /* to [-1, 1] before new noise is added, as OpenAI's codes do; CM algorithm 1 does not */
+    const float *latents; /* host, NHWC, one standard normal array an image from `first` on, in place of the
+                             seeds' for the first step; NULL: none */
 } SamplerConfig;
 
 typedef struct Sampler Sampler;

@@ -3,16 +3,16 @@
 #include "base/log.h"
 #include "harness/cli.h"
 #include "harness/loaded.h"
-#include "harness/picture.h"
+#include "harness/sample_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16, MOST_IN_GRID = 1024, MOST_LABELS = 4096 };
+enum { BATCH = 16, MOST_LABELS = 4096 };
 
 typedef struct SampleOptions {
-    const char *seeds, *out, *weights, *device, *labels, *sigmas;
+    const char *seeds, *out, *weights, *device, *labels, *sigmas, *latents;
     int nfe, threads;
     SamplerConfig levels; /* nfe 0: not given */
     uint32_t first;
@@ -25,24 +25,6 @@ typedef struct Source {
     const char *weights;
     Config config;
 } Source;
-
-static bool images_write(const SampleOptions *options, const Loaded *loaded, const uint8_t *images,
-                         const char *folder, Error *error) {
-    const int size = loaded->resolution;
-    const size_t bytes = (size_t)size * (size_t)size * (size_t)loaded->channels;
-    char name[64], path[1024];
-    if (!folder_make(folder, error)) return false;
-    for (int i = 0; i < options->count; i++) {
-        snprintf(name, sizeof name, "seed-%06u.png", options->first + (uint32_t)i);
-        if (!picture_write_one(path_join(path, folder, name), images + (size_t)i * bytes, size, size,
-                               loaded->channels, error))
-            return false;
-    }
-    Picture picture = {
-        .blocks = 1, .height = size, .width = size, .channels = loaded->channels, .block = {images}};
-    picture.each = options->count < MOST_IN_GRID ? options->count : MOST_IN_GRID;
-    return picture_write(path_join(path, folder, "grid.png"), &picture, error);
-}
 
 /* results/samples/<id>-<weights>-<step>-nfe<n> unless the user names a place. */
 static const char *folder_choose(const SampleOptions *options, const Paths *paths, const Source *source,
@@ -112,19 +94,55 @@ static bool request_make(const SampleOptions *options, Loaded *loaded, int32_t l
            levels_choose(options, &loaded->config, &request->sampler, error);
 }
 
+/* Noise of another tool; the images' seeds are then only their numbers, and what later steps add. */
+static bool latents_choose(const SampleOptions *options, const Loaded *loaded, float **latents,
+                           Error *error) {
+    int count;
+    *latents = NULL;
+    if (!options->latents) return true;
+    if (!latents_read(options->latents, loaded->resolution, loaded->channels, latents, &count, error))
+        return false;
+    if (count == options->count) return true;
+    free(*latents);
+    *latents = NULL;
+    return error_set(error, "%s holds noise for %d images: ask for as many, --seeds 0-%d", options->latents,
+                     count, count - 1);
+}
+
+static bool images_write(const SampleRequest *request, const Loaded *loaded, const uint8_t *images,
+                         const char *out, Error *error) {
+    SampleImages of = {.images = images,
+                       .count = request->count,
+                       .size = loaded->resolution,
+                       .channels = loaded->channels,
+                       .first = request->first};
+    int32_t *labels = malloc((size_t)request->count * sizeof *labels);
+    CHECK(labels, "out of memory for labels");
+    for (int i = 0; i < request->count && request->classes; i++)
+        labels[i] = label_of_seed(&request->labels, request->classes, request->first + (uint32_t)i);
+    if (request->classes) of.labels = labels;
+    const bool done = sample_images_write(out, &of, error);
+    free(labels);
+    return done;
+}
+
 static bool loaded_sample(const SampleOptions *options, const Paths *paths, const Source *source,
                           Loaded *loaded, Error *error) {
     char folder[1024];
     int32_t labels[MOST_LABELS];
+    float *latents;
     SampleRequest request;
-    if (!loaded_check_function(loaded, error) || !request_make(options, loaded, labels, &request, error))
+    if (!loaded_check_function(loaded, error) || !request_make(options, loaded, labels, &request, error) ||
+        !latents_choose(options, loaded, &latents, error))
         return false;
+    request.sampler.latents = latents;
     uint8_t *images = samples_draw(&request, loaded_draw, loaded, error);
+    free(latents);
     if (!images) return false;
     const char *out = folder_choose(options, paths, source, loaded, folder);
-    const bool done = images_write(options, loaded, images, out, error);
+    const bool done = images_write(&request, loaded, images, out, error);
     if (done)
-        log_info("%d images of %s at step %lld%s%s → %s/grid.png", options->count, source->name,
+        log_info("%d images of %s at step %lld%s%s → %s", options->count, source->name,
                  (long long)loaded->step, source->weights ? ", " : "", source->weights ? source->weights : "",
                  out);
     free(images);
@@ -216,8 +234,11 @@ static int sample_run(int argc, char **argv) {
         {"labels", 0, OPTION_TEXT, &options.labels, "K",
          "classes, as 3 or 0-9 or 0,3,7: one image each in turn (default: all)"},
         {"seeds", 0, OPTION_TEXT, &options.seeds, "A-B", "one image a seed (default 0-63)"},
-        {"out", 'o', OPTION_TEXT, &options.out, "DIR",
-         "where the pictures go (default: results/samples/...)"},
+        {"latents", 0, OPTION_TEXT, &options.latents, "FILE.npz",
+         "standard normal noise N,C,H,W or N,H,W,C instead of the seeds'"},
+        {"out", 'o', OPTION_TEXT, &options.out, "PATH",
+         "a folder of PNG files (default: results/samples/...), FILE.zip (EDM's layout) or FILE.npz "
+         "(OpenAI's)"},
         {"weights", 0, OPTION_TEXT, &options.weights, "W",
          "raw, teacher, ema:0.05, ... (default: those evaluated)"},
         {"device", 0, OPTION_TEXT, &options.device, "D", "cpu, cuda or cuda:1 (default cpu)"},
@@ -235,9 +256,9 @@ static int sample_run(int argc, char **argv) {
     return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
-const Command command_sample = {
-    "sample",
-    "sample ID|FOLDER [--nfe N] [--sigmas A,B] [--seeds 0-63] [--labels 0-9] [--weights W] [--out DIR]",
-    "draw images from a run's newest checkpoint, or from an exported folder: one "
-    "PNG a seed, and a grid",
-    sample_run};
+const Command command_sample = {"sample",
+                                "sample ID|FOLDER [--nfe N] [--sigmas A,B] [--seeds 0-63] [--labels 0-9] "
+                                "[--weights W] [--out DIR|FILE.zip|FILE.npz]",
+                                "draw images from a run's newest checkpoint, or from an exported folder: one "
+                                "PNG a seed, and a grid",
+                                sample_run};

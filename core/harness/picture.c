@@ -1,5 +1,6 @@
 /* Blocks of images side by side, as one grid. */
 #include "harness/picture.h"
+#include "base/file.h"
 #include "base/image.h"
 
 #include <stdlib.h>
@@ -52,12 +53,23 @@ bool picture_write(const char *path, const Picture *picture, Error *error) {
     return done;
 }
 
-bool picture_write_one(const char *path, const uint8_t *image, int height, int width, int channels,
-                       Error *error) {
+bool picture_encode(const uint8_t *image, int height, int width, int channels, char **bytes, size_t *size,
+                    Error *error) {
     Image rgb = {width, height, malloc((size_t)height * (size_t)width * 3)};
     CHECK(rgb.pixels, "out of memory for an image");
     image_to_rgb(image, height * width, channels, rgb.pixels);
-    const bool done = image_write_png(path, &rgb, error);
+    const bool done = image_encode_png(&rgb, bytes, size, error);
     image_free(&rgb);
+    return done;
+}
+
+bool picture_write_one(const char *path, const uint8_t *image, int height, int width, int channels,
+                       Error *error) {
+    char *bytes;
+    size_t size;
+    if (!picture_encode(image, height, width, channels, &bytes, &size, error))
+        return error_wrap(error, "%s", path);
+    const bool done = file_write_atomic(path, bytes, size, error);
+    free(bytes);
     return done;
 }

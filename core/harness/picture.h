@@ -4,6 +4,7 @@
 #define ICT_HARNESS_PICTURE_H
 
 #include "base/error.h"
+#include <stddef.h>
 #include <stdint.h>
 
 enum { PICTURE_BLOCKS = 10 };
@@ -17,7 +18,9 @@ typedef struct Picture {
 /* Writes a PNG: every block as square as can be, an empty column between two blocks. */
 bool picture_write(const char *path, const Picture *, Error *);
 
-/* One image as PNG. */
+/* One image as PNG: its bytes (malloc'ed), or a file of them. */
+bool picture_encode(const uint8_t *image, int height, int width, int channels, char **bytes, size_t *size,
+                    Error *);
 bool picture_write_one(const char *path, const uint8_t *image, int height, int width, int channels, Error *);
 
 #endif

@@ -2,6 +2,7 @@
 #include "harness/samples.h"
 #include "base/philox.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { PIECE = 1024 };
@@ -23,13 +24,25 @@ int32_t label_of_seed(const LabelSource *source, int classes, uint32_t seed) {
     return source->labels[(uint64_t)random_block(key, 0).x[0] * (uint64_t)source->count >> 32];
 }
 
+/* As bytes they would be black pictures, which a metric takes for pictures. */
+static bool images_finite(const float *images, int count, int size, uint32_t first, Error *error) {
+    for (int64_t i = 0; i < (int64_t)count * size; i++)
+        if (!isfinite(images[i]))
+            return error_set(error, "the image of seed %u holds %g: the network's weights are not sound",
+                             first + (uint32_t)(i / size), (double)images[i]);
+    return true;
+}
+
 static bool piece_draw(const SampleRequest *request, int done, int count, SampleDraw *draw, void *context,
                        float *images, uint8_t *bytes, Error *error) {
     const uint32_t first = request->first + (uint32_t)done;
     int32_t labels[PIECE];
     for (int i = 0; i < count && request->classes; i++)
         labels[i] = label_of_seed(&request->labels, request->classes, first + (uint32_t)i);
-    if (!draw(context, &request->sampler, first, count, request->classes ? labels : NULL, images, error))
+    SamplerConfig sampler = request->sampler;
+    if (sampler.latents) sampler.latents += (size_t)done * (size_t)request->image_size;
+    if (!draw(context, &sampler, first, count, request->classes ? labels : NULL, images, error) ||
+        !images_finite(images, count, request->image_size, first, error))
         return false;
     images_to_bytes(images, (int64_t)count * request->image_size, request->rounding, bytes);
     return true;

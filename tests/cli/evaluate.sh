@@ -41,6 +41,11 @@ run eval --threads 1 --reference shapes --write-stats "$FOLDER/shapes.npz"
 check "statistics of a data set" test -s "$FOLDER/shapes.npz"
 run eval --threads 1 --images "$FOLDER/pictures" --reference "$FOLDER/shapes.npz"
 check "shapes are 32 x 32 unless the images say otherwise, and statistics of the other network are refused" says "statistics of the feature network"
+run sample "$id" --threads 1 --seeds 0-511 --out "$FOLDER/samples.npz"
+run eval --threads 1 --images "$FOLDER/samples.npz" --reference "$FOLDER/own.npz"
+check "an npz of the same seeds is the same images" same "$(awk -F'|' '/fd-random/ { print ($4 < 1e-6) }' "$FOLDER/out")" 1
+run sample "$id" --threads 1 --seeds 0-9 --latents "$FOLDER/samples.npz"
+check "images are no noise" says "noise is an array"
 echo broken >"$FOLDER/pictures/seed-000007.png"
 run eval --threads 1 --images "$FOLDER/pictures" --reference shapes
 check "a broken picture is named" says "1 of 512 pictures cannot be read, the first: seed-000007.png"

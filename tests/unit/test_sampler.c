@@ -122,6 +122,26 @@ static void an_image_depends_on_its_seed_alone(void **state) {
     bench_free(five);
 }
 
+/* The seeds' own noise, given as an array, over batches that do not divide it. */
+static void latents_take_the_place_of_seeds(void **state) {
+    (void)state;
+    static float latents[5 * TOY_PIXELS], drawn[5 * TOY_PIXELS], given[5 * TOY_PIXELS];
+    Bench *b = bench_make(toy_model(), 3);
+    for (int i = 0; i < 5; i++) noise_add(latents + i * TOY_PIXELS, 1, 40 + (uint32_t)i, 0);
+    const SamplerConfig config = {.nfe = 2, .sigmas = {0.8}, .latents = latents};
+    draw(b, 2, 40, 5, NULL, drawn);
+    sampler_draw(b->sampler, &config, b->weights, b->weights, 40, 5, NULL, given);
+    for (int i = 0; i < 5; i++) images_near(given + i * TOY_PIXELS, drawn + i * TOY_PIXELS, 1e-4);
+    latents[3 * TOY_PIXELS] += 1; /* of one image: only that one changes */
+    sampler_draw(b->sampler, &config, b->weights, b->weights, 40, 5, NULL, given);
+    images_near(given + 2 * TOY_PIXELS, drawn + 2 * TOY_PIXELS, 1e-4);
+    double difference = 0;
+    for (int i = 3 * TOY_PIXELS; i < 4 * TOY_PIXELS; i++)
+        difference += fabs((double)given[i] - (double)drawn[i]);
+    assert_true(difference > 1e-3);
+    bench_free(b);
+}
+
 static void at_sigma_min_f_is_the_identity(void **state) {
     (void)state;
     Bench *b = bench_make(toy_model(), 2);
@@ -208,6 +228,7 @@ int main(void) {
         cmocka_unit_test(steps_follow_the_algorithm),
         cmocka_unit_test(images_are_clipped_between_steps_when_asked),
         cmocka_unit_test(an_image_depends_on_its_seed_alone),
+        cmocka_unit_test(latents_take_the_place_of_seeds),
         cmocka_unit_test(at_sigma_min_f_is_the_identity),
         cmocka_unit_test(f_is_made_of_the_bare_network),
         cmocka_unit_test(labels_reach_the_network),

@@ -1,14 +1,21 @@
 /* What evaluations and `sample` ask for: the noise levels of any number of steps, and the labels of seeds. */
+#include "eval/image_set.h"
+#include "harness/sample_files.h"
 #include "harness/samples.h"
+#include "base/npy.h"
+#include "base/philox.h"
 #include "harness/config.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
+#include "mentions.h"
 #include "near.h"
+#include "scratch.h"
 
 static void test_levels_of_any_number_of_steps(void **state) {
     (void)state;
@@ -78,12 +85,106 @@ static void test_requests_carry_labels(void **state) {
     for (int seed = 5; seed < 595; seed++) assert_int_equal(seen[seed], -1);
 }
 
+/* ---- files ---- */
+
+enum { SIDE = 8, CHANNELS = 3, IMAGES = 5, IMAGE = SIDE * SIDE * CHANNELS };
+
+static float noise_at(int n, int c, int p) {
+    const RandomKey key = {1, STREAM_EVALUATE, 0, (uint32_t)n};
+    const int i = p * CHANNELS + c;
+    return random_normal4(random_block(key, (uint32_t)i / 4)).x[i % 4];
+}
+
+static bool latents_try(const NpyArray *array, float **latents, int *count, Error *error) {
+    const NpzMember member = {"z", *array};
+    Error why;
+    if (!npz_write(scratch("z.npz"), &member, 1, &why)) fail_msg("%s", why.text);
+    return latents_read(scratch("z.npz"), SIDE, CHANNELS, latents, count, error);
+}
+
+static void test_latents_in_both_orders(void **state) {
+    (void)state;
+    static float planar[IMAGES * IMAGE], packed[IMAGES * IMAGE];
+    float *latents;
+    int count;
+    Error error;
+    for (int n = 0; n < IMAGES; n++)
+        for (int c = 0; c < CHANNELS; c++)
+            for (int p = 0; p < SIDE * SIDE; p++) {
+                planar[n * IMAGE + c * SIDE * SIDE + p] = noise_at(n, c, p);
+                packed[n * IMAGE + p * CHANNELS + c] = noise_at(n, c, p);
+            }
+    const NpyArray first = {NPY_F32, 4, {IMAGES, CHANNELS, SIDE, SIDE}, planar},
+                   last = {NPY_F32, 4, {IMAGES, SIDE, SIDE, CHANNELS}, packed},
+                   wrong = {NPY_F32, 4, {IMAGES, SIDE, CHANNELS, SIDE}, packed};
+    assert_true(latents_try(&first, &latents, &count, &error) && count == IMAGES);
+    assert_memory_equal(latents, packed, sizeof packed);
+    free(latents);
+    assert_true(latents_try(&last, &latents, &count, &error));
+    assert_memory_equal(latents, packed, sizeof packed);
+    free(latents);
+    assert_false(latents_try(&wrong, &latents, &count, &error));
+    assert_mentions(&error, "8 x 3 x 8");
+    packed[2 * IMAGE + 5] = NAN;
+    assert_false(latents_try(&last, &latents, &count, &error));
+    assert_mentions(&error, "latent 2 holds nan");
+    for (int i = 0; i < IMAGES * IMAGE; i++) planar[i] *= 80;
+    assert_false(latents_try(&first, &latents, &count, &error));
+    assert_mentions(&error, "sigma_max is multiplied here");
+}
+
+/* What is written as EDM's zip, OpenAI's npz or a folder is read back as the same bytes. */
+static void test_images_in_every_form(void **state) {
+    (void)state;
+    static uint8_t images[IMAGES * IMAGE];
+    static const char *const forms[] = {"a.npz", "a.zip", "folder"};
+    const int32_t labels[IMAGES] = {3, 1, 4, 1, 5};
+    for (int i = 0; i < IMAGES * IMAGE; i++) images[i] = (uint8_t)(i * 7 + i / 50);
+    const SampleImages of = {images, IMAGES, SIDE, CHANNELS, 40, labels};
+    Error error;
+    for (int i = 0; i < 3; i++) {
+        ImageSet set;
+        if (!sample_images_write(scratch(forms[i]), &of, &error) ||
+            !image_set_read(scratch(forms[i]), false, &set, &error))
+            fail_msg("%s", error.text);
+        assert_int_equal(set.data.count, IMAGES);
+        assert_memory_equal(set.images, images, sizeof images);
+        image_set_free(&set);
+    }
+    Dataset data; /* labels travel with the zip, as the importer reads them */
+    if (!dataset_import("back", scratch("a.zip"), scratch_folder, &error) ||
+        !dataset_open(&(DataConfig){.name = "back"}, scratch_folder, &data, &error))
+        fail_msg("%s", error.text);
+    assert_memory_equal(data.labels, labels, sizeof labels);
+    assert_memory_equal(data.images, images, sizeof images);
+    dataset_close(&data);
+}
+
+static bool draw_nan(void *context, const SamplerConfig *sampler, uint32_t first, int count,
+                     const int32_t *labels, float *images, Error *error) {
+    (void)context, (void)sampler, (void)first, (void)labels, (void)error;
+    for (int i = 0; i < count * IMAGE; i++) images[i] = 0;
+    images[2 * IMAGE + 3] = NAN;
+    return true;
+}
+
+static void test_images_that_are_not_finite_are_refused(void **state) {
+    (void)state;
+    Error error;
+    const SampleRequest request = {.sampler = {.nfe = 1}, .first = 40, .count = 4, .image_size = IMAGE};
+    assert_null(samples_draw(&request, draw_nan, NULL, &error));
+    assert_mentions(&error, "the image of seed 42 holds nan");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_levels_of_any_number_of_steps),
         cmocka_unit_test(test_labels_in_turn),
         cmocka_unit_test(test_labels_by_frequency),
         cmocka_unit_test(test_requests_carry_labels),
+        IN_SCRATCH(test_latents_in_both_orders),
+        IN_SCRATCH(test_images_in_every_form),
+        cmocka_unit_test(test_images_that_are_not_finite_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
