@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ORDER_SEED = 9 };
+enum { ORDER_SEED = REAL_ORDER_SEED };
 
 size_t image_size(const Dataset *data) {
     return (size_t)data->height * (size_t)data->width * (size_t)data->channels;

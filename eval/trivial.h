@@ -5,6 +5,8 @@
 
 #include "train/dataset.h"
 
+enum { REAL_ORDER_SEED = 9 }; /* of real images, of the halves that floors compare */
+
 size_t image_size(const Dataset *); /* height x width x channels */
 
 /* Real images `first` .. of a fixed random order. */

@@ -17,6 +17,8 @@ bool image_decode(const void *bytes, size_t size, const char *name, Image *image
 bool image_read(const char *path, Image *image, Error *error);
 /* The file's bytes, malloc'ed. */
 bool image_encode_png(const Image *image, char **bytes, size_t *size, Error *error);
+/* 4:2:0, quality 1 to 100; malloc'ed. */
+bool image_encode_jpeg(const Image *image, int quality, uint8_t **bytes, size_t *size, Error *error);
 bool image_write_png(const char *path, const Image *image, Error *error);
 void image_free(Image *image);
 

@@ -194,7 +194,9 @@ static int run_command(const EvalOptions *options, char **words, int count, cons
 static int files_command(const EvalOptions *options, const Paths *paths) {
     Error error;
     Device *device = cli_device(options->device, options->threads);
-    return eval_finish(device && eval_images(options, paths, device, &error), &error, device);
+    const bool done = device && (options->perturb ? eval_perturb(options, paths, device, &error)
+                                                  : eval_images(options, paths, device, &error));
+    return eval_finish(done, &error, device);
 }
 
 static bool options_check(const EvalOptions *options, Error *error) {
@@ -226,6 +228,8 @@ static int eval_run(int argc, char **argv) {
          "judge features A (.npz, .npy) of any network against features B"},
         {"write-stats", 0, OPTION_TEXT, &options.statistics, "FILE",
          "also write mu and sigma of what is judged, as pytorch-fid reads them"},
+        {"perturb", 0, OPTION_TEXT, &options.perturb, "NAME",
+         "judge a data set's own images with known damage: noise, blur, JPEG, missing classes, duplicates"},
         {"format", 0, OPTION_TEXT, &options.format, "F", "md (default), csv or json"},
         {"device", 0, OPTION_TEXT, &options.device, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &options.threads, "N", "CPU threads (default: all)"},
@@ -237,7 +241,8 @@ static int eval_run(int argc, char **argv) {
     if (options.features)
         return eval_features(&options, count == 1 ? words[0] : NULL, &error) ? EXIT_DONE
                                                                              : cli_fail(EXIT_USAGE, &error);
-    if (!count && (options.images || options.reference)) return files_command(&options, &paths);
+    if (!count && (options.images || options.reference || options.perturb))
+        return files_command(&options, &paths);
     return run_command(&options, words, count, &paths);
 }
 

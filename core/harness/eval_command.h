@@ -6,7 +6,7 @@
 #include "harness/eval_table.h"
 
 typedef struct EvalOptions {
-    const char *weights, *metrics, *device, *images, *reference, *features, *statistics, *format;
+    const char *weights, *metrics, *device, *images, *reference, *features, *statistics, *format, *perturb;
     int nfe, samples, repeats, threads;
     bool skip_bad;
 } EvalOptions;
@@ -21,6 +21,9 @@ bool eval_finish_table(EvalTable *, const EvalOptions *, Error *);
 /* Images against a data set, other images or statistics; without `images` the reference's own statistics are
  * written. Nothing is stored. */
 bool eval_images(const EvalOptions *, const Paths *, Device *, Error *);
+
+/* Every metric on real images with known damage of growing strength: a table to see what a metric notices. */
+bool eval_perturb(const EvalOptions *, const Paths *, Device *, Error *);
 
 /* Features A against features B (NULL: not given). */
 bool eval_features(const EvalOptions *, const char *b, Error *);
