@@ -11,15 +11,19 @@
 
 #include <string.h>
 
-/* The `paper` map of an experiment's text, and the tree it belongs to. The text was checked when it was
- * planned; one that cannot be read claims nothing. */
+static bool is_scalar(const YamlNode *node) {
+    return node && node->kind == YAML_SCALAR;
+}
+
+/* The `paper` map of an experiment's text, and the tree it belongs to. Our own texts were checked when they
+ * were planned, imported ones by nobody here; one that cannot be read claims nothing. */
 static const YamlNode *claim_find(sqlite3_value *yaml, YamlNode **root) {
     Problems problems = {0};
     const char *text = (const char *)sqlite3_value_text(yaml);
     *root = text ? yaml_parse(text, strlen(text), "experiment", &problems) : NULL;
     problems_free(&problems);
     const YamlNode *claim = *root && (*root)->kind == YAML_MAP ? yaml_find(*root, "paper") : NULL;
-    return claim && claim->kind == YAML_MAP && yaml_find(claim, "best") ? claim : NULL;
+    return claim && claim->kind == YAML_MAP && is_scalar(yaml_find(claim, "best")) ? claim : NULL;
 }
 
 static void sql_best(sqlite3_context *context, int count, sqlite3_value **values) {
@@ -34,7 +38,7 @@ static bool claims_worse(const YamlNode *claim, const char *arm) {
     const YamlNode *worse = yaml_find(claim, "worse");
     if (!worse) return strcmp(yaml_find(claim, "best")->text, arm) != 0;
     for (int i = 0; i < worse->count; i++)
-        if (!strcmp(worse->children[i].text, arm)) return true;
+        if (is_scalar(&worse->children[i]) && !strcmp(worse->children[i].text, arm)) return true;
     return false;
 }
 

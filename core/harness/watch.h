@@ -9,6 +9,6 @@ typedef bool WatchDraw(void *context, int width, int lines, Text *out, Error *);
 
 /* On a terminal: draws again every `seconds`, until q or Ctrl-C, and leaves the terminal as it was. Elsewhere
  * (a pipe, a file): draws once. */
-bool watch_run(WatchDraw *, void *context, double seconds, Error *);
+bool watch_run(WatchDraw *draw, void *context, double seconds, Error *error);
 
 #endif

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC1091
 # A few seconds of each fuzz target with libFuzzer, where there is a clang that has it; long runs are scripts/fuzz. The seeds
 # themselves are replayed everywhere, by tests/fuzz/fuzz_*.
 . "$(dirname "${BASH_SOURCE[0]}")/helpers.bash"

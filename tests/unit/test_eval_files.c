@@ -181,7 +181,7 @@ static void damaged_statistics_are_refused(void **state) {
     assert_mentions(&error, "more than its variances allow");
     assert_false(statistics_try((double[]){1, 0, 0, 0, NAN, 0, 0, 0, 1}, D, &error));
     assert_mentions(&error, "sigma[1, 1] is nan");
-    assert_false(statistics_try((double[D * D]){1, 0, 0, 0, 1, 0}, 2, &error));
+    assert_false(statistics_try((double[D *D]){1, 0, 0, 0, 1, 0}, 2, &error));
     assert_mentions(&error, "sigma must be 3 x 3");
 }
 

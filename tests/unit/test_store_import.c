@@ -172,6 +172,45 @@ static void test_a_dump_is_as_good_as_the_file(void **state) {
     assert_mentions(&error, "user_version");
 }
 
+/* Each would run for ever, fill the memory or reach elsewhere. */
+static void test_a_dump_makes_and_fills_tables_only(void **state) {
+    static const char *const bad[] = {
+        "WITH RECURSIVE r(x) AS (VALUES(1) UNION ALL SELECT x FROM r) SELECT count(*) FROM r;",
+        "CREATE TABLE t AS WITH RECURSIVE r(x) AS (VALUES(1) UNION ALL SELECT x FROM r) SELECT x FROM r;",
+        "CREATE VIEW run AS SELECT 1;",
+        "CREATE TABLE t(x); INSERT INTO t VALUES(zeroblob(900000000));",
+        "CREATE TABLE t(x); CREATE TRIGGER again AFTER INSERT ON t BEGIN DELETE FROM t; END;",
+    };
+    Fixture *fixture = *state;
+    ImportCount count;
+    char path[256];
+    Error error;
+    snprintf(path, sizeof path, "%s/bad.sql", fixture->folder);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        must(file_write_atomic(path, bad[i], strlen(bad[i]), &error), &error);
+        assert_false(store_import(fixture->store, path, &count, &error));
+        assert_mentions(&error, "not authorized");
+    }
+}
+
+static void test_a_view_in_a_database_is_refused(void **state) {
+    Fixture *fixture = *state;
+    ImportCount count;
+    char path[256];
+    sqlite3 *other;
+    Error error;
+    snprintf(path, sizeof path, "%s/view.db", fixture->folder);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other,
+                                  "CREATE TABLE t(x); CREATE VIEW run AS WITH RECURSIVE r(x) AS (VALUES(1) "
+                                  "UNION ALL SELECT x FROM r) SELECT x AS id FROM r",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(other);
+    assert_false(store_import(fixture->store, path, &count, &error));
+    assert_mentions(&error, "the view run");
+}
+
 static int folder_entries(const char *folder) {
     char command[200];
     int count = 0;
@@ -208,6 +247,8 @@ int main(void) {
         STORE_TEST(test_the_run_that_is_further_along_is_kept),
         STORE_TEST(test_later_evaluations_of_the_same_run_come_over),
         STORE_TEST(test_a_dump_is_as_good_as_the_file),
+        STORE_TEST(test_a_dump_makes_and_fills_tables_only),
+        STORE_TEST(test_a_view_in_a_database_is_refused),
         STORE_TEST(test_what_cannot_be_imported_is_said_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,6 +130,8 @@ static void a_claim_is_read_from_the_text(void **state) {
     assert_sql(store, "SELECT claim_worse('paper: {best: a}', 'a')", "0");
     assert_sql(store, "SELECT claim_worse('paper: {best: a, worse: [c]}', 'b')", "0");
     assert_sql(store, "SELECT claim_worse('', 'b')", "0");
+    assert_sql(store, "SELECT claim_worse('paper: {best: [a]}', 'b')", "0");
+    assert_sql(store, "SELECT claim_worse('paper: {best: a, worse: [[b]]}', 'b')", "0");
 }
 
 int main(void) {
