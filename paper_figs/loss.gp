@@ -1,5 +1,7 @@
 # Loss, gradient norm, N and learning rate over images seen, one line an arm, a band for its seeds.
-eval page(1300, 900)
+lacks = blocks('lack: ')
+width = 1300.0 + wider(blocks('loss: ').' '.lacks)
+eval page(width, 900)
 set output out
 set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
@@ -9,12 +11,11 @@ set xrange [0:*] noextend
 set style fill transparent solid 0.15 noborder
 set xlabel "images seen"
 cell(column, row) = sprintf("set lmargin at screen %g; set rmargin at screen %g; set bmargin at screen %g; set tmargin at screen %g", \
-                            0.07 + 0.385 * column, 0.07 + 0.385 * column + 0.3, 0.545 - 0.455 * row, 0.545 - 0.455 * row + 0.385)
+                            (91 + 500 * column) / width, (481 + 500 * column) / width, 0.545 - 0.455 * row, 0.545 - 0.455 * row + 0.385)
 around = "set yrange [*:*] noextend; set offsets graph 0, graph 0.03, graph 0.06, graph 0.06"
 panels = "loss gradient_norm N learning_rate"
 what = "'loss (mean over the tick)' 'gradient norm (l2, all parameters)' 'N (noise levels)' 'learning rate'"
-lacks = blocks('lack: ')
-set key at screen 0.775, 0.93 left top Left reverse samplen 3 font ",9" noenhanced
+set key at screen 1007 / width, 0.93 left top Left reverse samplen 3 font ",9" noenhanced
 
 do for [panel=1:4] {
     name = word(panels, panel).': '

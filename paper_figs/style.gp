@@ -35,6 +35,10 @@ scan(begin, what) = system(sprintf("awk -v begin='%s' 'NR == 1 || empty >= 2 { i
 blocks(begin) = scan(begin, '"\"" name "\""')
 place(begin, i) = int(word(scan(begin, 'number + 0'), i))
 note = scan('note: ', 'name')
+# A legend's width in pixels; what it needs beyond the 290 that a page has for it is added to the page.
+larger(a, b) = a > b ? a : b
+longest(names, i) = i > words(names) ? 0 : larger(strlen(word(names, i)), longest(names, i + 1))
+wider(names) = larger(0.0, 80 + 7.4 * longest(names, 1) - 290)
 
 # eval log_axis("index 'loss'", 2), or with '' for the whole file: y is logarithmic, and the shorter it is the more of
 # its tics are labelled; below a factor of two it is linear.

@@ -1,19 +1,20 @@
 # Mean above, variance below, one line an arm, a band for its seeds, over images seen.
-eval page(1100, 900)
+arms = blocks('mean: ')
+lacks = blocks('lack: ')
+width = 1100.0 + wider(arms.' '.lacks)
+eval page(width, 900)
 set output out
 set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
-set lmargin at screen 0.095
-set rmargin at screen 0.72
+set lmargin at screen 104 / width
+set rmargin at screen 792 / width
 set format x "%.0s%c"
 set xrange [0:*] noextend
 set yrange [*:*] noextend
 set offsets graph 0, graph 0.02, graph 0.05, graph 0.05
 set style fill transparent solid 0.15 noborder
-set key at screen 0.735, 0.92 left top Left reverse samplen 3 noenhanced
+set key at screen 808 / width, 0.92 left top Left reverse samplen 3 noenhanced
 set format y "%g"
-arms = blocks('mean: ')
-lacks = blocks('lack: ')
 mark_every = 10
 
 set tmargin at screen 0.93
