@@ -1,5 +1,6 @@
 #include "eval/moments.h"
 #include <cblas.h>
+#include <float.h>
 #include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
@@ -62,21 +63,22 @@ static double *covariance(const Moments *m) {
     return c;
 }
 
-/* Eigenvalues into `values`, eigenvectors (when wanted) as columns of `matrix`, which is overwritten. */
-static bool eigen(double *matrix, int d, bool vectors, double *values, Error *error) {
-    const int info = LAPACKE_dsyevd(LAPACK_ROW_MAJOR, vectors ? 'V' : 'N', 'U', d, matrix, d, values);
+static bool lapack_done(int info, const char *what, int d, Error *error) {
     return info == 0 ||
-           error_set(error, "the eigenvalues of a %d x %d covariance did not converge (LAPACK %d)", d, d,
-                     info);
+           error_set(error, "the %s of a %d x %d covariance did not converge (LAPACK %d)", what, d, d, info);
 }
 
-/* Square root of a symmetric positive semidefinite matrix, in place: V diag(sqrt w) V^T. */
+/* Square root of a symmetric positive semidefinite matrix, in place: V diag(sqrt w) V^T. What is below the
+ * rounding of the largest eigenvalue is no variance: its root would be a hundred million times larger. */
 static bool square_root(double *matrix, int d, Error *error) {
     const size_t size = (size_t)d * (size_t)d;
     double *values = doubles((size_t)d), *scaled = doubles(size);
-    const bool ok = eigen(matrix, d, true, values, error);
+    const bool ok = lapack_done(LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'U', d, matrix, d, values),
+                                "eigenvalues", d, error);
+    const double least = values[d - 1] * d * DBL_EPSILON;
     for (int i = 0; ok && i < d; i++)
-        for (int k = 0; k < d; k++) scaled[i * d + k] = matrix[i * d + k] * sqrt(fmax(values[k], 0));
+        for (int k = 0; k < d; k++)
+            scaled[i * d + k] = values[k] > least ? matrix[i * d + k] * sqrt(values[k]) : 0;
     if (ok) {
         double *result = doubles(size);
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, d, d, d, 1, scaled, d, matrix, d, 0, result, d);
@@ -88,18 +90,19 @@ static bool square_root(double *matrix, int d, Error *error) {
     return ok;
 }
 
-/* tr (C1^1/2 C2 C1^1/2)^1/2; both matrices are overwritten. */
+/* tr (C1^1/2 C2 C1^1/2)^1/2 as the sum of the singular values of C1^1/2 C2^1/2, whose rounding is not
+ * enlarged by a root; both matrices are overwritten. */
 static bool trace_of_root(double *c1, double *c2, int d, double *trace, Error *error) {
-    double *half = doubles((size_t)d * (size_t)d), *values = doubles((size_t)d);
-    bool ok = square_root(c1, d, error);
+    double *product = doubles((size_t)d * (size_t)d), *values = doubles((size_t)d), none;
+    bool ok = square_root(c1, d, error) && square_root(c2, d, error);
     if (ok) {
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, d, d, d, 1, c1, d, c2, d, 0, half, d);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, d, d, d, 1, half, d, c1, d, 0, c2, d);
-        ok = eigen(c2, d, false, values, error);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, d, d, d, 1, c1, d, c2, d, 0, product, d);
+        const int info = LAPACKE_dgesdd(LAPACK_ROW_MAJOR, 'N', d, d, product, d, values, &none, d, &none, d);
+        ok = lapack_done(info, "singular values", d, error);
     }
     *trace = 0;
-    for (int i = 0; ok && i < d; i++) *trace += sqrt(fmax(values[i], 0));
-    free(half);
+    for (int i = 0; ok && i < d; i++) *trace += values[i];
+    free(product);
     free(values);
     return ok;
 }
