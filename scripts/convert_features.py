@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""VGG-16 and LPIPS's heads, as PyTorch keeps them, to the one safetensors file that `./run weights import` takes.
+"""Feature networks, as PyTorch keeps them, to the one safetensors file that `./run weights import` takes.
 
     python3 scripts/convert_features.py vgg16-397923af.pth vgg.pth vgg16-lpips.safetensors
     ./run weights import vgg16-lpips vgg16-lpips.safetensors
 
+    python3 scripts/convert_features.py inception pt_inception-2015-12-05-6726825d.pth inception.safetensors
+    ./run weights import inception inception.safetensors
+
 vgg16-397923af.pth is torchvision's VGG-16 (its name begins its SHA-256), vgg.pth the heads of LPIPS v0.1 for it, from the
-repository richzhang/PerceptualSimilarity. Only the convolutions are kept. The file says what it was made of (SHA-256 and MD5 of the
-sources), and whoever imports it as vgg16-lpips is held to that; --any converts other weights of these layers, to be imported under
-another name.
+repository richzhang/PerceptualSimilarity; only the convolutions are kept. pt_inception-2015-12-05-6726825d.pth is the Inception network of
+FID, from the releases of mseitzer/pytorch-fid (torch-fidelity's weights-inception-2015-12-05-6726825d.pth is the same). The file
+says what it was made of (SHA-256 and MD5 of the sources), and whoever imports it as vgg16-lpips or inception is held to that; --any
+converts other weights of these layers, to be imported under another name.
 """
 import argparse
 import hashlib
@@ -18,8 +22,9 @@ import torch
 
 from reference import write_safetensors
 from reference_features import STAGES
+from reference_inception import inception_shapes
 
-VGG_SHA256, LPIPS_MD5 = "397923af", "d507d7349b931f0638a25a48a722f98a"
+VGG_SHA256, LPIPS_MD5, INCEPTION_SHA256 = "397923af", "d507d7349b931f0638a25a48a722f98a", "6726825d"
 
 
 def digest(path, kind):
@@ -44,23 +49,51 @@ def pick(path, tensors, shapes):
     return {name: tensors[name].float().numpy() for name in shapes}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vgg", help="vgg16-397923af.pth")
-    parser.add_argument("lpips", help="vgg.pth of LPIPS v0.1")
-    parser.add_argument("output", help="a safetensors file")
-    parser.add_argument("--any", action="store_true", help="take other weights than the published ones")
-    options = parser.parse_args()
+def check_pin(options, path, digests, key, pin):
+    if not digests[key].startswith(pin) and not options.any:
+        sys.exit(f"{path}: its {key.split('_')[1].upper()} is {digests[key]}, that of the published file begins with {pin}: "
+                 "the download is damaged or another file (--any takes it all the same)")
+
+
+def convert_vgg(options):
     metadata = {"kind": "vgg16", "vgg16_sha256": digest(options.vgg, "sha256"), "lpips_md5": digest(options.lpips, "md5"),
                 "lpips_sha256": digest(options.lpips, "sha256")}
-    for path, key, pin in (options.vgg, "vgg16_sha256", VGG_SHA256), (options.lpips, "lpips_md5", LPIPS_MD5):
-        if not metadata[key].startswith(pin) and not options.any:
-            sys.exit(f"{path}: its {key.split('_')[1].upper()} is {metadata[key]}, that of the published file begins with {pin}: "
-                     "the download is damaged or another file (--any takes it all the same)")
+    check_pin(options, options.vgg, metadata, "vgg16_sha256", VGG_SHA256)
+    check_pin(options, options.lpips, metadata, "lpips_md5", LPIPS_MD5)
     layers = [layer for stage in STAGES for layer in stage]
     tensors = pick(options.vgg, tensors_of(options.vgg),
                    {f"features.{layer}.{part}": rank for layer in layers for part, rank in (("weight", 4), ("bias", 1))})
     tensors.update(pick(options.lpips, tensors_of(options.lpips), {f"lin{i}.model.1.weight": 4 for i in range(5)}))
+    return tensors, metadata
+
+
+def convert_inception(options):
+    """Every tensor by name and shape, nothing else but counters of batch norms; the hash of the values goes with that of the file."""
+    metadata = {"kind": "inception", "pth_sha256": digest(options.inception, "sha256"), "pth_md5": digest(options.inception, "md5")}
+    check_pin(options, options.inception, metadata, "pth_sha256", INCEPTION_SHA256)
+    found, shapes = tensors_of(options.inception), inception_shapes()
+    wrong = [name for name, shape in shapes.items() if name not in found or tuple(found[name].shape) != shape]
+    wrong += [name for name in found if name not in shapes and not name.endswith("num_batches_tracked")]
+    if wrong:
+        sys.exit(f"{options.inception}: {', '.join(wrong[:4])}{' ...' if len(wrong) > 4 else ''} missing, of another shape or no part "
+                 "of the network")
+    tensors = {name: found[name].float().numpy() for name in shapes}
+    metadata["values_sha256"] = hashlib.sha256(b"".join(a.tobytes() for a in tensors.values())).hexdigest()
+    return tensors, metadata
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if sys.argv[1:2] == ["inception"]:
+        parser.add_argument("kind", help="inception")
+        parser.add_argument("inception", help="pt_inception-2015-12-05-6726825d.pth")
+    else:
+        parser.add_argument("vgg", help="vgg16-397923af.pth (or: inception, and its .pth)")
+        parser.add_argument("lpips", help="vgg.pth of LPIPS v0.1")
+    parser.add_argument("output", help="a safetensors file")
+    parser.add_argument("--any", action="store_true", help="take other weights than the published ones")
+    options = parser.parse_args()
+    tensors, metadata = convert_inception(options) if hasattr(options, "inception") else convert_vgg(options)
     write_safetensors(options.output, tensors, metadata)
     print(f"{options.output}: {sum(a.size for a in tensors.values()):,} parameters")
 

@@ -401,14 +401,16 @@ def consistency_loss(student, teacher, x0, z, i, sigmas, labels=None, seed=0, ct
 # ------------------------------------------------------------------------------------------------------------ files
 
 def write_safetensors(path, tensors, metadata=None):
-    """Arrays by name, bytes as they are, all others as float32: eight bytes of header length, a JSON header, the data."""
-    header, offset = {}, 0
+    """Arrays by name, bytes and half precision as they are, all others as float32: eight bytes of header length, a JSON header, the data."""
+    kept = {"uint8": ("U8", "u1"), "float16": ("F16", "<f2")}
+    header, arrays, offset = {}, {}, 0
     if metadata:
         header["__metadata__"] = {k: str(v) for k, v in metadata.items()}
-    arrays = {name: np.ascontiguousarray(a, dtype="u1" if a.dtype == np.uint8 else "<f4") for name, a in tensors.items()}
-    for name, a in arrays.items():
-        header[name] = {"dtype": "U8" if a.dtype == np.uint8 else "F32", "shape": list(a.shape), "data_offsets": [offset, offset + a.nbytes]}
-        offset += a.nbytes
+    for name, a in tensors.items():
+        dtype, stored = kept.get(a.dtype.name, ("F32", "<f4"))
+        arrays[name] = np.ascontiguousarray(a, dtype=stored)
+        header[name] = {"dtype": dtype, "shape": list(a.shape), "data_offsets": [offset, offset + arrays[name].nbytes]}
+        offset += arrays[name].nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:

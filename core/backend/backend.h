@@ -198,6 +198,12 @@ typedef struct AddScale {
     float a_scale, b_scale;
 } AddScale;
 
+/* Channels first .. first + x.c - 1 of y = x: one part of a concatenation; y's others stay as they are. */
+typedef struct ChannelCopy {
+    Tensor x, y;
+    int first;
+} ChannelCopy;
+
 typedef enum PoolKind { POOL_MEAN, POOL_MAX } PoolKind;
 
 /* Window `size`, stride, zero padding that does not count in the mean. size 0: over the whole image. */
@@ -373,6 +379,7 @@ typedef struct Ops {
     void (*act_forward)(Device *, const ActForward *);
     void (*act_backward)(Device *, const ActBackward *);
     void (*add_scale)(Device *, const AddScale *);
+    void (*channel_copy)(Device *, const ChannelCopy *);
     void (*pool_forward)(Device *, const PoolForward *);
     void (*pool_backward)(Device *, const PoolBackward *);
     void (*noise_embed)(Device *, const NoiseEmbed *);

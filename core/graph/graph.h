@@ -80,6 +80,9 @@ Value graph_attention(Graph *, Value qkv, int heads);
 Value graph_act(Graph *, Value x, Activation);
 Value graph_add(Graph *, Value a, Value b, float a_scale, float b_scale);    /* b may be NO_VALUE */
 Value graph_pool(Graph *, Value x, PoolKind, int size, int stride, int pad); /* size 0: whole image */
+/* Up to four values beside each other along the channels, copied: no backward pass, so none of them may need
+ * a gradient. (What is trained reads two halves in place: LinearNode.second, NormNode.second.) */
+Value graph_concat(Graph *, const Value *parts, int count);
 Value graph_cast(Graph *, Value x, DType dtype); /* x itself when it has that type; no other consumer of x */
 Value graph_noise_embed(Graph *, Value level, ParamOffset frequency, int channels,
                         NoiseEmbed embed); /* kind, order, scale */

@@ -16,6 +16,7 @@ typedef enum NodeKind {
     NODE_POOL,
     NODE_EMBED,
     NODE_CAST,
+    NODE_CONCAT,
     NODE_KINDS
 } NodeKind;
 

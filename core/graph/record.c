@@ -24,6 +24,7 @@ const NodeTraits node_traits[NODE_KINDS] = {
     [NODE_POOL] = {"pool", {FLOW_ADDING}, {true}, true},
     [NODE_EMBED] = {"embed", {FLOW_NONE}, {false}, false},
     [NODE_CAST] = {"cast", {FLOW_WRITING}, {false}, false},
+    [NODE_CONCAT] = {"concat", {FLOW_NONE}, {false}, false},
 };
 
 void *grow_list(void *items, int count, int *capacity, size_t item_size) {
@@ -189,6 +190,23 @@ Value graph_pool(Graph *graph, Value x, PoolKind kind, int size, int stride, int
     const Node node = {.kind = NODE_POOL,
                        .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
                        .pool = {.kind = kind, .size = size, .stride = stride, .pad = pad}};
+    return node_add(graph, node, out, false);
+}
+
+Value graph_concat(Graph *graph, const Value *parts, int count) {
+    CHECK(count > 0 && count <= MAX_INPUTS, "%s: %d parts, at most %d", graph->scope, count, MAX_INPUTS);
+    Tensor out = shape_of(graph, parts[0]);
+    Node node = {.kind = NODE_CONCAT, .in = {NO_VALUE, NO_VALUE, NO_VALUE, NO_VALUE}};
+    out.c = 0;
+    for (int i = 0; i < count; i++) {
+        const Tensor part = shape_of(graph, parts[i]);
+        CHECK(part.n == out.n && part.h == out.h && part.w == out.w && part.dtype == out.dtype,
+              "%s: part %d of the concatenation has another size or type", graph->scope, i);
+        CHECK(!graph->values[parts[i]].needs_gradient,
+              "%s: a concatenation has no backward pass, and part %d needs a gradient", graph->scope, i);
+        node.in[i] = parts[i];
+        out.c += part.c;
+    }
     return node_add(graph, node, out, false);
 }
 

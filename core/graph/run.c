@@ -89,6 +89,15 @@ static void linear_forward(Graph *graph, GraphSchedule s, const Node *node, cons
                                         .scale = node->linear.scale});
 }
 
+static void concat_forward(Graph *graph, GraphSchedule s, const Node *node) {
+    ChannelCopy copy = {.y = graph_value(graph, s, node->out)};
+    for (int i = 0; i < MAX_INPUTS && node->in[i] != NO_VALUE; i++) {
+        copy.x = graph_value(graph, s, node->in[i]);
+        graph->device->ops->channel_copy(graph->device, &copy);
+        copy.first += copy.x.c;
+    }
+}
+
 /* Nodes that read one or two tensors and have no parameters. */
 static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRun *run,
                           void *workspace) {
@@ -141,6 +150,8 @@ void node_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRu
     } else if (node->kind == NODE_NORM) {
         const NormForward arguments = norm_arguments(graph, s, node, run);
         graph->device->ops->norm_forward(graph->device, &arguments);
+    } else if (node->kind == NODE_CONCAT) {
+        concat_forward(graph, s, node);
     } else {
         plain_forward(graph, s, node, run, workspace);
     }

@@ -14,14 +14,19 @@
 
 enum { MAX_TAPS = 5, VGG_STAGES = 5 };
 
-typedef enum FeatureKind { FEATURES_VGG16, FEATURES_CLASSIFIER, FEATURE_KINDS } FeatureKind;
+typedef enum FeatureKind {
+    FEATURES_VGG16,
+    FEATURES_CLASSIFIER,
+    FEATURES_INCEPTION,
+    FEATURE_KINDS
+} FeatureKind;
 
 /* The network as its file has it, and what it is recorded for. */
 typedef struct FeatureSpec {
     FeatureKind kind;
     int channels;             /* of the images; 3 for a vgg16 */
-    int widths[VGG_STAGES];   /* of a vgg16: channels of its stages */
-    int classes;              /* of a classifier */
+    int widths[VGG_STAGES];   /* of a vgg16: channels of its stages; of an inception: of the first layer */
+    int classes;              /* of a classifier, an inception */
     int resolution;           /* of the images it was trained on; 0: not known */
     int n, h, w;              /* images */
     int resized_h, resized_w; /* they are brought to this size first, bilinearly */

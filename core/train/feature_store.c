@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "model/inception.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -20,13 +21,13 @@
 
 /* Published weights. `pins`: what the converter leaves in the metadata about the files that it read, and how
  * that begins: PyTorch's model zoo puts the beginning of the SHA-256 into the file's name, and for LPIPS's
- * heads many projects check the MD5. */
+ * heads many projects check the MD5. `meanwhile`: what needs no such weights. */
 typedef struct Known {
     const char *name;
     FeatureKind kind;
     int widths[VGG_STAGES];
     const char *pins[2][2];
-    const char *how;
+    const char *how, *meanwhile;
 } Known;
 
 static const Known known[] = {
@@ -37,7 +38,18 @@ static const Known known[] = {
      "fetch https://download.pytorch.org/models/vgg16-397923af.pth, and vgg.pth of LPIPS v0.1 from "
      "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1); then `python3 "
      "scripts/convert_features.py vgg16-397923af.pth vgg.pth vgg16-lpips.safetensors` and "
-     "`./run weights import vgg16-lpips vgg16-lpips.safetensors`"},
+     "`./run weights import vgg16-lpips vgg16-lpips.safetensors`",
+     NULL},
+    {"inception",
+     FEATURES_INCEPTION,
+     {INCEPTION_FIRST_WIDTH},
+     {{"pth_sha256", "6726825d"}},
+     "fetch https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+     "pt_inception-2015-12-05-6726825d.pth; then `python3 scripts/convert_features.py inception "
+     "pt_inception-2015-12-05-6726825d.pth inception.safetensors` and "
+     "`./run weights import inception inception.safetensors`",
+     "the metrics of other networks (fd-random, kd-random, ...: ./run help config), or "
+     "`./run eval --features A.npz B.npz` with features of another tool"},
 };
 enum { KNOWN = sizeof known / sizeof *known };
 
@@ -49,16 +61,18 @@ static const Known *known_find(const char *name) {
 
 /* A published name is a promise to everybody who reads it in a table. */
 static bool known_check(const Known *one, const SafeTensors *file, const FeatureSpec *spec, Error *error) {
+    const char *second = one->pins[1][0];
     bool same = spec->kind == one->kind && !memcmp(spec->widths, one->widths, sizeof one->widths);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && one->pins[i][0]; i++) {
         const char *found = safetensors_metadata(file, one->pins[i][0]);
         same = same && found && strncmp(found, one->pins[i][1], strlen(one->pins[i][1])) == 0;
     }
     return same ||
            error_set(error,
-                     "these are not the published weights '%s' (the metadata should say %s: %s... and "
-                     "%s: %s): import them under another name, or %s",
-                     one->name, one->pins[0][0], one->pins[0][1], one->pins[1][0], one->pins[1][1], one->how);
+                     "these are not the published weights '%s' (the metadata should say %s: %s...%s%s%s%s): "
+                     "import them under another name, or %s",
+                     one->name, one->pins[0][0], one->pins[0][1], second ? " and " : "", second ? second : "",
+                     second ? ": " : "", second ? one->pins[1][1] : "", one->how);
 }
 
 /* ------------------------------------------------------------------------------------------ places */
@@ -127,6 +141,9 @@ static void name_append(const char *name, const char *folder, void *context) {
 static bool missing_tell(const char *name, const char *folder, Error *error) {
     const Known *one = known_find(name);
     Text stored = {0};
+    if (one && one->meanwhile)
+        return error_set(error, "there are no weights '%s' in %s: %s. Meanwhile: %s", name, folder, one->how,
+                         one->meanwhile);
     stored_each(folder, name_append, &stored);
     error_set(error, "there are no weights '%s' in %s: %s. Meanwhile: ct.distance=l2 or pseudo_huber%s%s",
               name, folder, one ? one->how : "bring them with ./run weights import NAME FILE.safetensors",
@@ -191,7 +208,7 @@ static bool store_write(const char *name, const char *path, const char *folder, 
                 feature_kind_name(spec->kind), path_name(path), size, hash.hex, text_view(sources));
     const bool done = file_write_atomic(path_join(to, inside, WEIGHTS_FILE), bytes, size, error) &&
                       file_write_atomic(path_join(to, inside, DESCRIPTION), text.text, text.length, error);
-    if (done) log_info("%s/%s: a %s, SHA-256 %s", folder, name, feature_kind_name(spec->kind), hash.hex);
+    if (done) log_info("%s/%s: kind %s, SHA-256 %s", folder, name, feature_kind_name(spec->kind), hash.hex);
     text_free(&text);
     free(bytes);
     return done;

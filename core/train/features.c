@@ -2,13 +2,15 @@
 #include "train/features.h"
 
 #include "model/classifier.h"
+#include "model/inception.h"
 #include "train/checkpoint.h"
+#include "train/features_inception.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const kinds[FEATURE_KINDS] = {
-    [FEATURES_VGG16] = "vgg16", [FEATURES_CLASSIFIER] = "classifier"};
+    [FEATURES_VGG16] = "vgg16", [FEATURES_CLASSIFIER] = "classifier", [FEATURES_INCEPTION] = "inception"};
 
 const char *feature_kind_name(FeatureKind kind) {
     return kinds[kind];
@@ -46,6 +48,16 @@ static bool classifier_describe(const SafeTensors *file, FeatureSpec *spec, Erro
            error_set(error, "a classifier has stage0.conv.weight and head.weight, this file has not");
 }
 
+static bool inception_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
+    spec->channels = 3;
+    spec->widths[0] = tensor_size(file, "Conv2d_1a_3x3.conv.weight", 0);
+    spec->classes = tensor_size(file, "fc.weight", 0);
+    spec->resolution = INCEPTION_SIZE;
+    const bool whole = spec->widths[0] > 1 && INCEPTION_FIRST_WIDTH % spec->widths[0] == 0 && spec->classes;
+    return whole || error_set(error, "an inception has Conv2d_1a_3x3.conv.weight (32 x 3 x 3 x 3) and "
+                                     "fc.weight (1008 x 2048), this file has not");
+}
+
 bool features_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
     const char *kind = safetensors_metadata(file, "kind");
     *spec = (FeatureSpec){.pool = POOL_MAX};
@@ -57,11 +69,15 @@ bool features_describe(const SafeTensors *file, FeatureSpec *spec, Error *error)
         spec->kind = FEATURES_CLASSIFIER;
         return classifier_describe(file, spec, error);
     }
-    return error_set(error,
-                     "%s%s%s: feature networks say their kind, vgg16 or classifier, in the metadata; "
-                     "scripts/convert_features.py writes it",
-                     kind ? "a file of kind '" : "no kind of network is named in it", kind ? kind : "",
-                     kind ? "'" : "");
+    if (kind && strcmp(kind, kinds[FEATURES_INCEPTION]) == 0) {
+        spec->kind = FEATURES_INCEPTION;
+        return inception_describe(file, spec, error);
+    }
+    return error_set(
+        error,
+        "%s%s%s: feature networks say their kind, vgg16, classifier or inception, in the metadata; "
+        "scripts/convert_features.py writes it",
+        kind ? "a file of kind '" : "no kind of network is named in it", kind ? kind : "", kind ? "'" : "");
 }
 
 /* ------------------------------------------------------------------------------------------ parameters */
@@ -79,6 +95,7 @@ static float *parameters_read(const SafeTensors *file, const ParamSet *params, c
 
 bool features_check(const SafeTensors *file, const FeatureSpec *spec, Error *error) {
     enum { SIZE = 32 };
+    if (spec->kind == FEATURES_INCEPTION) return inception_check(file, spec, error);
     FeatureSpec small = *spec;
     ParamSet params = {0};
     Graph *graph = graph_create();
@@ -107,6 +124,9 @@ static bool spec_complete(FeatureSpec *spec, const FeatureRequest *request, cons
                           Error *error) {
     const int least = spec->kind == FEATURES_VGG16 ? 1 << (VGG_STAGES - 1) : 1 << (CLASSIFIER_STAGES - 1);
     const int size = request->size ? request->size : spec->resolution;
+    if (spec->kind == FEATURES_INCEPTION)
+        return error_set(error, "an inception judges sets of images and has no gradients: ct.perceptual "
+                                "takes a vgg16 or a classifier");
     if (spec->channels != request->c)
         return error_set(error, "it takes images of %d channels, these have %d", spec->channels, request->c);
     spec->h = request->h, spec->w = request->w;
@@ -158,7 +178,7 @@ static bool network_open(const SafeTensors *file, const FeatureRequest *request,
     return values != NULL;
 }
 
-static bool hash_check(const char *path, const char *hash, Error *error) {
+bool features_unchanged(const char *path, const char *hash, Error *error) {
     Hash found;
     if (!hash) return true;
     return hash_file(path, &found, error) &&
@@ -174,7 +194,7 @@ bool features_open(const char *path, const char *hash, const FeatureRequest *req
                    FeatureNetwork *network, Error *error) {
     SafeTensors file;
     *network = (FeatureNetwork){0};
-    if (!hash_check(path, hash, error) || !safetensors_open(path, &file, error)) return false;
+    if (!features_unchanged(path, hash, error) || !safetensors_open(path, &file, error)) return false;
     const bool done = network_open(&file, request, device, network, error) || error_wrap(error, "%s", path);
     safetensors_close(&file);
     return done;

@@ -13,7 +13,7 @@
 /* ---- stored files ---- */
 
 /* Copies PATH, when it is a feature network's file, to <folder>/<name>/. A name that stands for published
- * weights (vgg16-lpips) takes those only: the file must say that it was made from them. */
+ * weights (vgg16-lpips, inception) takes those only: the file must say that it was made from them. */
 bool features_import(const char *name, const char *path, const char *folder, Error *);
 
 /* One line per stored network; those that are known but absent with what to do. */
@@ -39,6 +39,9 @@ void features_close(FeatureNetwork *, Device *);
 
 /* Device memory that the opened network and the measuring of distances will take. */
 bool features_memory(const char *path, const FeatureRequest *, const Device *, size_t *bytes, Error *);
+
+/* Whether the file has this SHA-256; NULL fits all. */
+bool features_unchanged(const char *path, const char *hash, Error *);
 
 /* Kind and sizes of a file's network; what it is recorded for stays 0. */
 bool features_describe(const SafeTensors *, FeatureSpec *, Error *);

@@ -7,6 +7,7 @@
 #include "sides.h"
 #include "tests/unit/feature_file.h"
 #include "train/features.h"
+#include "train/features_inception.h"
 
 static const struct {
     DType dtype;
@@ -142,6 +143,42 @@ static void test_networks(void **state) {
     }
 }
 
+/* The Inception network, another number of images at a time on either side. */
+static void inception_case(const InceptionRequest *request) {
+    enum { COUNT = 11, DIMENSION = 2048 / 16, CLASSES = 1008 / 16 };
+    static const char *const path = "tests/golden/inception-narrow.safetensors";
+    uint8_t images[COUNT * 32 * 32 * 3];
+    const RandomKey key = {.seed = fresh, .stream = 1000, .sample = drawn++};
+    for (size_t i = 0; i < sizeof images; i++) /* the same in places: noise all over looks all the same */
+        images[i] = (uint8_t)random_block(key, (uint32_t)(i / 96)).x[i % 3];
+    Both features = both_poisoned(DTYPE_F32, COUNT, 1, 1, DIMENSION),
+         scores = both_poisoned(DTYPE_F32, COUNT, 1, 1, CLASSES);
+    for (int s = 0; s < SIDES; s++) {
+        float host[COUNT * (DIMENSION + CLASSES)];
+        Error error;
+        InceptionNetwork *network = inception_open(path, NULL, request, sides[s], &error);
+        if (!network) fail_msg("%s", error.text);
+        inception_run(network, images, COUNT,
+                      (InceptionResult){.features = host, .scores = host + COUNT * DIMENSION});
+        sides[s]->copy(sides[s], features.at[s].data, host, tensor_bytes(&features.at[s]), COPY_TO_DEVICE);
+        sides[s]->copy(sides[s], scores.at[s].data, host + COUNT * DIMENSION, tensor_bytes(&scores.at[s]),
+                       COPY_TO_DEVICE);
+        sides[s]->synchronise(sides[s]);
+        inception_close(network);
+    }
+    both_check(&features, request->tf32 ? 5e-2 : 1e-4, request->tf32 ? "features, TF32" : "features");
+    both_check(&scores, request->tf32 ? 5e-2 : 1e-4, request->tf32 ? "scores, TF32" : "scores");
+    sides_release();
+}
+
+static void test_inception(void **state) {
+    (void)state;
+    if (!sides[CUDA]) skip();
+    for (int input = INCEPTION_TF1; input <= INCEPTION_PYTORCH_FID; input++)
+        for (int tf32 = 0; tf32 < 2; tf32++)
+            inception_case(&(InceptionRequest){32, 32, (InceptionInput)input, tf32});
+}
+
 static int all_open(void **state) {
     return sides_open(state) || scratch_make(state);
 }
@@ -152,10 +189,9 @@ static int all_close(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bilinear),
-        cmocka_unit_test(test_feature_distance),
-        cmocka_unit_test(test_perceptual_loss),
-        cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_bilinear),        cmocka_unit_test(test_feature_distance),
+        cmocka_unit_test(test_perceptual_loss), cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_inception),
     };
     return cmocka_run_group_tests(tests, all_open, all_close);
 }

@@ -231,7 +231,8 @@ static void test_wrong_files_are_refused(void **state) {
     REFUSED("vgg16-lpips", VGG, "not the published weights", "397923af", "convert_features.py");
     REFUSED("vgg", "vgg16-397923af.pth", "PyTorch file", "convert_features.py");
     REFUSED("vgg", "tests/golden/network-adm.safetensors", "no kind of network");
-    REFUSED("vgg", classifier_write("other.safetensors", "resnet", NULL), "'resnet'", "vgg16 or classifier");
+    REFUSED("vgg", classifier_write("other.safetensors", "resnet", NULL), "'resnet'",
+            "vgg16, classifier or inception");
     REFUSED("vgg", classifier_write("vgg.safetensors", "vgg16", NULL), "features.0.weight");
     char path[1024];
     Hash hash;

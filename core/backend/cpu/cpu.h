@@ -83,6 +83,7 @@ void cpu_attention_backward(Device *, const AttentionBackward *);
 void cpu_act_forward(Device *, const ActForward *);
 void cpu_act_backward(Device *, const ActBackward *);
 void cpu_add_scale(Device *, const AddScale *);
+void cpu_channel_copy(Device *, const ChannelCopy *);
 void cpu_pool_forward(Device *, const PoolForward *);
 void cpu_pool_backward(Device *, const PoolBackward *);
 void cpu_noise_embed(Device *, const NoiseEmbed *);

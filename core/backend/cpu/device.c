@@ -29,6 +29,7 @@ static const Ops cpu_ops = {
     .act_forward = cpu_act_forward,
     .act_backward = cpu_act_backward,
     .add_scale = cpu_add_scale,
+    .channel_copy = cpu_channel_copy,
     .pool_forward = cpu_pool_forward,
     .pool_backward = cpu_pool_backward,
     .noise_embed = cpu_noise_embed,

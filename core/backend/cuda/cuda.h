@@ -122,6 +122,7 @@ void cuda_attention_backward(Device *, const AttentionBackward *);
 void cuda_act_forward(Device *, const ActForward *);
 void cuda_act_backward(Device *, const ActBackward *);
 void cuda_add_scale(Device *, const AddScale *);
+void cuda_channel_copy(Device *, const ChannelCopy *);
 void cuda_pool_forward(Device *, const PoolForward *);
 void cuda_pool_backward(Device *, const PoolBackward *);
 void cuda_noise_embed(Device *, const NoiseEmbed *);

@@ -29,6 +29,7 @@ static const Ops cuda_ops = {
     .act_forward = cuda_act_forward,
     .act_backward = cuda_act_backward,
     .add_scale = cuda_add_scale,
+    .channel_copy = cuda_channel_copy,
     .pool_forward = cuda_pool_forward,
     .pool_backward = cuda_pool_backward,
     .noise_embed = cuda_noise_embed,

@@ -1,0 +1,212 @@
+/* The Inception network of FID from a file against PyTorch (tests/golden/inception-narrow.safetensors and
+ * inception.npz, made by scripts/golden_inception.py): both conventions of input, enlarging and shrinking,
+ * features and logits; batches; and what takes the file and what refuses it. Also the concatenation that the
+ * network needs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+static const char *golden_path = "tests/golden/inception.npz"; /* or the first argument */
+#define GOLDEN_FILE golden_path
+#include "golden.h"
+#include "mentions.h"
+#include "feature_file.h"
+#include "train/features.h"
+#include "train/features_inception.h"
+
+static const char *NARROW = "tests/golden/inception-narrow.safetensors"; /* or the second argument */
+static bool tells;                                                       /* how near the results are */
+enum { BLOCK = 10 };
+
+static InceptionNetwork *network_open(int size, InceptionInput input) {
+    Error error;
+    InceptionNetwork *network =
+        inception_open(NARROW, NULL, &(InceptionRequest){size, size, input, false}, device, &error);
+    if (!network) fail_msg("%s", error.text);
+    return network;
+}
+
+/* The golden images as bytes, every pixel of them a block of block x block. */
+static uint8_t *images_make(int block, int *size) {
+    const Tensor x = golden_tensor("small", "images");
+    const float *from = x.data;
+    *size = x.h * block;
+    uint8_t *images = array_poisoned((size_t)x.n * (size_t)*size * (size_t)*size * 3), *to = images;
+    for (int i = 0; i < x.n; i++)
+        for (int y = 0; y < *size; y++)
+            for (int column = 0; column < *size; column++)
+                for (int c = 0; c < 3; c++)
+                    *to++ = (uint8_t)from[((i * x.h + y / block) * x.w + column / block) * 3 + c];
+    return images;
+}
+
+static InceptionResult result_make(const InceptionNetwork *network, int count) {
+    const int64_t classes = inception_classes(network);
+    return (InceptionResult){floats_poisoned(count * (int64_t)inception_dimension(network)),
+                             floats_poisoned(count * classes), floats_poisoned(count * classes)};
+}
+
+/* ---- against PyTorch ---- */
+
+/* In float64, to 1e-4 of the largest value: what the published tools keep in float32, and no more. */
+static void result_check(const float *found, const char *prefix, const char *key) {
+    const Tensor expected = golden_tensor(prefix, key);
+    const int64_t count = tensor_count(&expected);
+    const double *values = doubles_of(expected.data, count), off = distance_between(found, values, count);
+    if (tells) printf("# %s.%s %.2g\n", prefix, key, off);
+    check_near(found, values, count, 1e-4, prefix);
+}
+
+static void golden_case(const char *name, int block, InceptionInput input) {
+    char prefix[32];
+    int size;
+    const uint8_t *images = images_make(block, &size);
+    InceptionNetwork *network = network_open(size, input);
+    const InceptionResult result = result_make(network, 2);
+    snprintf(prefix, sizeof prefix, "%s.%s", name, inception_input_name(input));
+    inception_run(network, images, 2, result);
+    result_check(result.features, prefix, "features");
+    result_check(result.logits, prefix, "logits");
+    result_check(result.scores, prefix, "scores");
+    inception_close(network);
+}
+
+static void test_small_images_are_enlarged(void **state) {
+    (void)state;
+    golden_case("small", 1, INCEPTION_TF1);
+    golden_case("small", 1, INCEPTION_PYTORCH_FID);
+}
+
+static void test_large_images_are_shrunk(void **state) {
+    (void)state;
+    golden_case("large", BLOCK, INCEPTION_TF1);
+    golden_case("large", BLOCK, INCEPTION_PYTORCH_FID);
+}
+
+/* Eight go through at a time; nine images give what each gives alone, bit for bit. */
+static void test_features_do_not_depend_on_the_batch(void **state) {
+    (void)state;
+    enum { COUNT = 9 };
+    int size;
+    const uint8_t *two = images_make(1, &size);
+    const size_t image = (size_t)size * (size_t)size * 3;
+    uint8_t *images = array_poisoned(COUNT * image);
+    for (int i = 0; i < COUNT; i++) memcpy(images + (size_t)i * image, two + (size_t)(i % 2) * image, image);
+    InceptionNetwork *network = network_open(size, INCEPTION_TF1);
+    const int dimension = inception_dimension(network), classes = inception_classes(network);
+    assert_int_equal(dimension, 2048 / 16);
+    assert_int_equal(classes, 1008 / 16);
+    const InceptionResult all = result_make(network, COUNT), one = result_make(network, 1);
+    inception_run(network, images, COUNT, all);
+    for (int i = 0; i < COUNT; i += COUNT - 1) {
+        inception_run(network, images + (size_t)i * image, 1, one);
+        check_same_bits(all.features + i * dimension, one.features, dimension, "one image");
+        check_same_bits(all.scores + i * classes, one.scores, classes, "one image");
+    }
+    inception_run(network, images, COUNT, (InceptionResult){0}); /* nothing wanted, nothing written */
+    inception_close(network);
+}
+
+/* ---- files ---- */
+
+static void refused(const char *name, const char *path, const char *words[4]) {
+    Error error = {0};
+    assert_false(features_import(name, path, scratch("weights"), &error));
+    for (int i = 0; i < 4 && words[i]; i++) assert_mentions(&error, words[i]);
+}
+#define REFUSED(name, path, ...) refused(name, path, (const char *[4]){__VA_ARGS__})
+
+static void test_wrong_files_are_refused(void **state) {
+    (void)state;
+    REFUSED("inception", NARROW, "not the published weights", "6726825d", "another name");
+    REFUSED("inception", "pt_inception-2015-12-05-6726825d.pth", "PyTorch file", "convert_features.py");
+    REFUSED("own", classifier_write("other.safetensors", "inception", NULL), "Conv2d_1a_3x3.conv.weight");
+    Error error = {0};
+    char path[1024];
+    Hash hash;
+    assert_false(features_find("inception", scratch("weights"), path, &hash, &error));
+    assert_mentions(&error, "pt_inception-2015-12-05-6726825d.pth");
+    assert_mentions(&error, "eval --features");
+}
+
+static void test_import_and_open(void **state) {
+    (void)state;
+    Error error = {0};
+    char path[1024];
+    Hash hash;
+    FeatureNetwork perceptual;
+    const FeatureRequest images = {.n = 1, .h = 32, .w = 32, .c = 3};
+    const InceptionRequest request = {32, 32, INCEPTION_TF1, false};
+    const char *vgg = "tests/golden/vgg16-narrow.safetensors";
+    if (!features_import("own", NARROW, scratch("weights"), &error)) fail_msg("%s", error.text);
+    if (!features_find("own", scratch("weights"), path, &hash, &error)) fail_msg("%s", error.text);
+    InceptionNetwork *network = inception_open(path, hash.hex, &request, device, &error);
+    assert_non_null(network);
+    inception_close(network);
+    assert_null(inception_open(path, "c0ffee", &request, device, &error));
+    assert_mentions(&error, "SHA-256");
+    assert_null(inception_open(vgg, NULL, &request, device, &error));
+    assert_mentions(&error, "holds a vgg16");
+    assert_false(features_open(NARROW, NULL, &images, device, &perceptual, &error));
+    assert_mentions(&error, "has no gradients");
+}
+
+/* ---- concatenation ---- */
+
+static void test_concatenation(void **state) {
+    (void)state;
+    static const int channels[4] = {3, 1, 16, 5};
+    enum { ROWS = 2 * 3 * 4, ALL = 25 };
+    Graph *graph = graph_create();
+    Value part[4];
+    Tensor x[4];
+    for (int i = 0; i < 4; i++) {
+        part[i] = graph_input(graph, "part", DTYPE_F32, 2, 3, 4, channels[i], false);
+        x[i] = tensor_random(2, 3, 4, channels[i]);
+    }
+    const Value out = graph_concat(graph, part, 4);
+    graph_output(graph, out);
+    graph_prepare(graph, device, false);
+    for (int i = 0; i < 4; i++) graph_bind(graph, part[i], x[i].data);
+    graph_forward(graph, GRAPH_EVALUATE, &(GraphRun){0});
+    const Tensor y = graph_value(graph, GRAPH_EVALUATE, out);
+    assert_int_equal(y.c, ALL);
+    for (int row = 0; row < ROWS; row++) {
+        const float *at = (float *)y.data + row * ALL;
+        for (int i = 0; i < 4; at += channels[i++])
+            assert_memory_equal(at, (float *)x[i].data + row * channels[i],
+                                (size_t)channels[i] * sizeof(float));
+    }
+    graph_free(graph);
+}
+
+static int files_open(void **state) {
+    return golden_open(state) || scratch_make(state);
+}
+
+static int files_close(void **state) {
+    return golden_close(state) || scratch_remove(state);
+}
+
+#define OP_TEST(name) cmocka_unit_test_setup_teardown(name, arrays_setup, arrays_teardown)
+
+/* For scripts/check_features.py: the small images with other weights, and how near they come. */
+static int other_check(const char *golden, const char *weights) {
+    const struct CMUnitTest tests[] = {OP_TEST(test_small_images_are_enlarged)};
+    golden_path = golden, NARROW = weights, tells = true;
+    return cmocka_run_group_tests_name("inception", tests, files_open, files_close);
+}
+
+int main(int argc, char **argv) {
+    if (argc == 3) return other_check(argv[1], argv[2]);
+    const struct CMUnitTest tests[] = {
+        OP_TEST(test_small_images_are_enlarged),
+        OP_TEST(test_large_images_are_shrunk),
+        OP_TEST(test_features_do_not_depend_on_the_batch),
+        OP_TEST(test_wrong_files_are_refused),
+        OP_TEST(test_import_and_open),
+        OP_TEST(test_concatenation),
+    };
+    return cmocka_run_group_tests_name("inception", tests, files_open, files_close);
+}
