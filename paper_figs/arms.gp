@@ -12,7 +12,7 @@ set bmargin 5.5
 set key at screen 812 / width, screen 0.93 left top Left reverse samplen 3 noenhanced
 set xlabel "images seen"
 set ylabel sprintf("%s, one step (mean and range over seeds)", word(blocks('metric: '), 1)) noenhanced
-set format x "%.0s%c"
+eval count_axis
 set xrange [0:*] noextend
 set yrange [*:*] noextend
 set offsets graph 0, graph 0.03, graph 0.08, graph 0.08

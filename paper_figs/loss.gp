@@ -5,7 +5,7 @@ eval page(width, 900)
 set output out
 set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
-set format x "%.0s%c"
+eval count_axis
 set format y "%g"
 set xrange [0:*] noextend
 set style fill transparent solid 0.15 noborder

@@ -51,3 +51,10 @@ do for [power=-7:9] {
 log_axis(part, column) = sprintf("unset logscale y; stats data %s using ($%d > 0 ? $%d : NaN) nooutput; set logscale y; \
     eval STATS_max > 60 * STATS_min ? 'set ytics autofreq' : STATS_max > 6 * STATS_min ? fine_tics : \
          STATS_max > 2 * STATS_min ? finest_tics : 'unset logscale y; set ytics autofreq'", part, column, column)
+
+# eval count_axis: tics of the x axis for numbers of images up to the largest in the data's first column, as 500k, 1M, 1.5M.
+decade(x) = 10 ** floor(log10(x))
+even(x) = (x < 2 * decade(x) ? 1 : x < 5 * decade(x) ? 2 : 5) * decade(x)
+amount(x) = x >= 1e6 ? sprintf("%gM", x / 1e6) : x >= 1e3 ? sprintf("%gk", x / 1e3) : sprintf("%g", x)
+amounts(x, step, end) = x > end ? '' : sprintf("%s'%s' %g", x > 0 ? ', ' : '', amount(x), x).amounts(x + step, step, end)
+count_axis = "stats data using 1 nooutput; eval sprintf('set xtics (%s)', amounts(0.0, even(STATS_max / 4.0), 1.02 * STATS_max))"

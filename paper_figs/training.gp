@@ -3,7 +3,7 @@ eval page(1100, 1000)
 set output out
 set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
-set format x "%.0s%c"
+eval count_axis
 set xrange [0:*] noextend
 set yrange [*:*] noextend
 left(column) = 0.085 + 0.5 * column

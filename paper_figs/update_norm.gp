@@ -8,7 +8,7 @@ set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.012 font ",8" textcolor rgb '#555555' noenhanced
 set lmargin at screen 104 / width
 set rmargin at screen 792 / width
-set format x "%.0s%c"
+eval count_axis
 set xrange [0:*] noextend
 set yrange [*:*] noextend
 set offsets graph 0, graph 0.02, graph 0.05, graph 0.05
