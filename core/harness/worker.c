@@ -177,6 +177,14 @@ static void all_close(Worker *worker) {
 
 /* ---- the run ---- */
 
+/* The checkpoint that the run goes on from: it may have been killed between writing and recording it. */
+static bool checkpoint_record(Worker *worker, Error *error) {
+    char name[64], path[1024];
+    snprintf(name, sizeof name, "checkpoint-%lld.safetensors", (long long)worker->first_step);
+    return !worker->first_step ||
+           on_checkpoint(worker, worker->first_step, path_join(path, worker->folder, name), error);
+}
+
 /* Bits depend on the kind of device and the number of threads, so every start says what it ran on. */
 static bool run_start(Worker *worker, Error *error) {
     char text[256];
@@ -184,7 +192,8 @@ static bool run_start(Worker *worker, Error *error) {
     snprintf(text, sizeof text, "from step %lld on %s, %d threads", (long long)worker->first_step,
              from.device, worker->device->threads);
     const bool started = store_start_run(worker->store, worker->id, &from, worker->first_step, error) &&
-                         store_event(worker->store, worker->id, "info", text, error);
+                         store_event(worker->store, worker->id, "info", text, error) &&
+                         checkpoint_record(worker, error);
     provenance_free(&from);
     return started;
 }

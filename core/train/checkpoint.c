@@ -253,10 +253,10 @@ static int is_checkpoint(const struct dirent *entry) {
     return name_step(entry->d_name) >= 0;
 }
 
+/* Of any atomic write in the run's folder: pictures and the configuration are killed in the middle, too. */
 static int is_remnant(const struct dirent *entry) {
     const size_t length = strlen(entry->d_name);
-    return strncmp(entry->d_name, "checkpoint-", 11) == 0 && length > 4 &&
-           strcmp(entry->d_name + length - 4, ".tmp") == 0;
+    return length > 4 && strcmp(entry->d_name + length - 4, ".tmp") == 0;
 }
 
 static int newest_first(const struct dirent **a, const struct dirent **b) {
@@ -297,14 +297,19 @@ static void entry_remove(const char *folder, const char *name) {
     if (remove(path_join(path, folder, name)) != 0) log_warn("%s: cannot be removed", path);
 }
 
+static void remnants_remove(const char *folder) {
+    struct dirent **entries = NULL;
+    const int count = scandir(folder, &entries, is_remnant, NULL);
+    for (int i = 0; i < count; i++) entry_remove(folder, entries[i]->d_name);
+    entries_free(entries, count);
+}
+
 void checkpoint_prune(const char *folder, int keep) {
     struct dirent **entries = NULL;
     int count = scandir(folder, &entries, is_checkpoint, newest_first);
     for (int i = keep; i < count; i++) entry_remove(folder, entries[i]->d_name);
     entries_free(entries, count);
-    count = scandir(folder, &entries, is_remnant, NULL);
-    for (int i = 0; i < count; i++) entry_remove(folder, entries[i]->d_name);
-    entries_free(entries, count);
+    remnants_remove(folder);
 }
 
 void checkpoint_set_aside(const char *folder, int64_t after) {
@@ -318,4 +323,5 @@ void checkpoint_set_aside(const char *folder, int64_t after) {
         if (rename(path, aside) != 0) log_warn("%s: cannot be renamed", path);
     }
     entries_free(entries, count);
+    remnants_remove(folder);
 }

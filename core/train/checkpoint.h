@@ -56,7 +56,7 @@ bool checkpoint_newest(const char *folder, char path[1024]);
 void checkpoint_prune(const char *folder, int keep);
 
 /* Renames checkpoints of later steps to *.damaged: a run that goes on from step `after` (-1: from nothing)
- * found them so. */
+ * found them so. Removes what interrupted writes left, too. */
 void checkpoint_set_aside(const char *folder, int64_t after);
 
 #endif

@@ -5,8 +5,8 @@
 # faults/pretend.c (another clock, another file system).
 #
 # `every_write` makes each write of a command fail in a run of its own: by default the first, the middle and the last at each
-# place in the program, on a full disk; with FAULTS=all (an hour) every one, on a full, a read-only and a broken disk, for a
-# moment and for good, and killed there.
+# place in the program, on a full disk, and killed where a file gets its name; with FAULTS=all (hours) every one, on a full, a
+# read-only and a broken disk, for a moment and for good, and killed there.
 source "$(dirname "$0")/helpers.bash"
 source tests/cli/faults/faults.bash
 

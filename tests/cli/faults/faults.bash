@@ -230,7 +230,15 @@ table() {
 
 # Which of N writes at a site fail: all, or the first, the middle one and the last.
 writes_chosen() { if [[ ${FAULTS:-} == all ]]; then seq "$1"; else printf '%s\n' 1 $((($1 + 1) / 2)) "$1" | sort -nu; fi; }
-ways_chosen() { if [[ ${FAULTS:-} == all ]]; then printf '%s\n' ENOSPC EROFS EIO KILL "ENOSPC -o" "EIO -o"; else echo ENOSPC; fi; }
+# In which ways: full, or killed where a file is about to get its name; see faults.sh for all.
+ways_chosen() { # SITE
+    if [[ ${FAULTS:-} == all ]]; then
+        printf '%s\n' ENOSPC EROFS EIO KILL "ENOSPC -o" "EIO -o"
+    else
+        echo ENOSPC
+        [[ ! $1 =~ ^(fsync|rename) ]] || echo KILL
+    fi
+}
 
 # In a copy of TEMPLATE the N-th write at SITE fails (and with it all later ones, unless the way says -o). The command ends with
 # a status of its own and names file and reason, or does its work all the same; again, it does its work as if nothing had been.
@@ -252,7 +260,7 @@ write_fails() { # WAY N SITE
             grep -F -- "${name%%[#.]*}" | grep -qF "(" || echo "does not say why, where and what to do"
     fi
     ((code == 0)) || "${COMMAND[@]}" "${again[@]}" >>"$HERE.out" 2>&1 || echo "again: exit status $?"
-    same "$(left "$HERE")" "$EXPECTED" || echo "is what it leaves"
+    diff <(echo "$EXPECTED") <(left "$HERE") || echo "is what it leaves (exit status $code)"
 }
 
 write_judge() {
@@ -282,7 +290,7 @@ every_write() {
                 (write_judge "$way" "$n" "$site") &
                 (($(jobs -rp | wc -l) < $(nproc))) || wait -n
             done
-        done < <(ways_chosen)
+        done < <(ways_chosen "$site")
     done <"$sites.counted"
     wait
     status=$(find "$FOLDER" -name 'problem.*' | wc -l)
