@@ -39,12 +39,12 @@ const char *rounding_name(Rounding rounding) {
 
 /* ---- opening ---- */
 
-bool evaluation_check(const EvaluationConfig *config, Error *error) {
+bool evaluation_check(const EvaluationConfig *config, const char *weights_folder, Error *error) {
     for (int i = 0; i < config->metric_count; i++) {
         Metric metric;
         if (!metric_find(config->metrics[i], &metric))
             return error_set(error, "there is no metric '%s'", config->metrics[i]);
-        if (*metric.space && !space_available(metric.space, error))
+        if (*metric.space && !space_available(metric.space, weights_folder, error))
             return error_wrap(error, "%s", metric.name);
     }
     return true;

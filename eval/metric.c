@@ -23,6 +23,7 @@ enum {
 const char *const metric_names[] = {SPACE_NAMES("random"),
                                     SPACE_NAMES("classifier"),
                                     SPACE_NAMES("vgg16"),
+                                    SPACE_NAMES("inception-own"),
                                     "fid",
                                     "kid",
                                     "is",
@@ -30,6 +31,8 @@ const char *const metric_names[] = {SPACE_NAMES("random"),
                                     "recall",
                                     "density-inception",
                                     "coverage-inception",
+                                    "fid-pytorch-fid",
+                                    "kid-pytorch-fid",
                                     "classifier",
                                     NULL};
 

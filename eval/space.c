@@ -1,6 +1,10 @@
-/* The table of feature spaces, and the random one. */
+/* The table of feature spaces: the random one, and Inception in both conventions of input. */
 #include "eval/space.h"
+
+#include "base/text.h"
 #include "eval/judge.h"
+#include "train/features.h"
+#include "train/features_inception.h"
 
 #include <string.h>
 
@@ -8,11 +12,14 @@
     "; without it there are fd-random, kd-random, precision-random, ... (./run help config), and " \
     "`eval --features A.npz B.npz` takes any network's features that another tool has computed"
 
-typedef struct SpaceKind {
+typedef struct SpaceKind SpaceKind;
+struct SpaceKind {
     const char *name;
-    bool (*open)(Space *, const Dataset *like, Device *, const SpaceFolders *, Error *);
-    const char *missing; /* what to say where the network is not there (open NULL) */
-} SpaceKind;
+    bool (*open)(const SpaceKind *, Space *, const Dataset *like, Device *, const SpaceFolders *, Error *);
+    const char *missing;  /* what to say where the network is not there (open NULL) */
+    const char *weights;  /* as `weights import` knows them; NULL: it needs none */
+    InceptionInput input; /* of an Inception */
+};
 
 /* ---- random features ---- */
 
@@ -25,9 +32,9 @@ static void judge_end(void *network) {
     judge_close(network);
 }
 
-static bool random_open(Space *space, const Dataset *like, Device *device, const SpaceFolders *folders,
-                        Error *error) {
-    (void)folders, (void)error; /* its weights come from a seed */
+static bool random_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
+                        const SpaceFolders *folders, Error *error) {
+    (void)kind, (void)folders, (void)error; /* its weights come from a seed */
     Judge *judge = judge_random(like, device);
     space->dimension = judge->net.dimension;
     space->hash = judge->hash;
@@ -37,17 +44,65 @@ static bool random_open(Space *space, const Dataset *like, Device *device, const
     return true;
 }
 
+/* ---- Inception ---- */
+
+/* The logits of an inception score are those without the last layer's bias. */
+static void inception_features(void *network, const uint8_t *images, int count, float *features,
+                               float *logits) {
+    inception_run(network, images, count, (InceptionResult){.features = features, .scores = logits});
+}
+
+static void inception_end(void *network) {
+    inception_close(network);
+}
+
+/* Hash of "inception <input> <SHA-256 of the weights' file>". */
+static Hash inception_hash(InceptionInput input, const Hash *weights) {
+    Text text = {0};
+    text_append(&text, "inception %s %s", inception_input_name(input), weights->hex);
+    const Hash hash = hash_bytes(text.text, text.length);
+    text_free(&text);
+    return hash;
+}
+
+static bool inception_space_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
+                                 const SpaceFolders *folders, Error *error) {
+    char path[1024];
+    Hash weights;
+    if (like->channels != 3)
+        return error_set(error, "Inception takes images of 3 channels, these have %d", like->channels);
+    if (!features_find(kind->weights, folders->weights, path, &weights, error)) return false;
+    const InceptionRequest request = {like->height, like->width, kind->input, false};
+    InceptionNetwork *network = inception_open(path, weights.hex, &request, device, error);
+    if (!network) return false;
+    space->dimension = inception_dimension(network);
+    space->classes = inception_classes(network);
+    space->hash = inception_hash(kind->input, &weights);
+    space->network = network;
+    space->run = inception_features;
+    space->close = inception_end;
+    return true;
+}
+
 /* ---- the table ---- */
 
+/* Only weights/inception, which takes nothing but the published weights, gives numbers the name FID; weights
+ * that one has made oneself are inception-own. */
 static const SpaceKind kinds[] = {
-    {"random", random_open, NULL},
-    {"classifier", NULL, "the features of a trained classifier are not in this build" MEANWHILE},
-    {"inception", NULL,
-     "FID, KID, IS, precision and recall need the Inception network of 2015-12-05 "
-     "(pt_inception-2015-12-05-6726825d.pth, which pytorch-fid publishes), which is not in this "
-     "build" MEANWHILE},
-    {"vgg16", NULL,
-     "metrics on VGG-16 need its published weights, and the network is not in this build" MEANWHILE},
+    {.name = "random", .open = random_open},
+    {.name = "classifier", .missing = "the features of a trained classifier are not in this build" MEANWHILE},
+    {.name = "inception", .open = inception_space_open, .weights = "inception", .input = INCEPTION_TF1},
+    {.name = "pytorch-fid",
+     .open = inception_space_open,
+     .weights = "inception",
+     .input = INCEPTION_PYTORCH_FID},
+    {.name = "inception-own",
+     .open = inception_space_open,
+     .weights = "inception-own",
+     .input = INCEPTION_TF1},
+    {.name = "vgg16",
+     .missing =
+         "metrics on VGG-16 need its published weights, and the network is not in this build" MEANWHILE},
 };
 
 static const SpaceKind *kind_find(const char *name, Error *error) {
@@ -61,8 +116,11 @@ static const SpaceKind *kind_find(const char *name, Error *error) {
     return NULL;
 }
 
-bool space_available(const char *name, Error *error) {
-    return kind_find(name, error) != NULL;
+bool space_available(const char *name, const char *weights_folder, Error *error) {
+    const SpaceKind *kind = kind_find(name, error);
+    char path[1024];
+    Hash hash;
+    return kind && (!kind->weights || features_find(kind->weights, weights_folder, path, &hash, error));
 }
 
 bool space_open(const char *name, const Dataset *like, Device *device, const SpaceFolders *folders,
@@ -71,7 +129,7 @@ bool space_open(const char *name, const Dataset *like, Device *device, const Spa
     *space = (Space){0};
     if (!kind) return false;
     space->name = kind->name;
-    return kind->open(space, like, device, folders, error);
+    return kind->open(kind, space, like, device, folders, error);
 }
 
 void space_close(Space *space) {

@@ -30,6 +30,6 @@ bool space_open(const char *name, const Dataset *like, Device *, const SpaceFold
 void space_close(Space *);
 
 /* The same error without opening anything: for the first second of a run, not its last. */
-bool space_available(const char *name, Error *);
+bool space_available(const char *name, const char *weights_folder, Error *);
 
 #endif

@@ -14,7 +14,7 @@
 
 enum { BATCH = 16, MOST_REPEATS = 100 };
 
-bool eval_options_apply(const EvalOptions *options, Config *config, Error *error) {
+bool eval_options_apply(const EvalOptions *options, const Paths *paths, Config *config, Error *error) {
     EvaluationConfig *evaluation = &config->evaluation;
     char text[600];
     if (options->weights) snprintf(evaluation->weights, sizeof evaluation->weights, "%s", options->weights);
@@ -24,7 +24,7 @@ bool eval_options_apply(const EvalOptions *options, Config *config, Error *error
         snprintf(text, sizeof text, "[%s]", options->metrics);
         if (!config_set(config, "evaluation.metrics", text, error)) return false;
     }
-    return evaluation_check(evaluation, error);
+    return evaluation_check(evaluation, paths->weights, error);
 }
 
 bool eval_finish_table(EvalTable *table, const EvalOptions *options, Error *error) {
@@ -157,7 +157,7 @@ static bool run_evaluate(EvalRun *run, const Paths *paths, Device *device, Error
     char path[1024];
     Config config;
     if (!loaded_find(run->row, paths->results, path, &config, error) ||
-        !eval_options_apply(run->options, &config, error) ||
+        !eval_options_apply(run->options, paths, &config, error) ||
         !dataset_open(&config.data, paths->data, &run->data, error))
         return false;
     bool done = loaded_open(&config, path, config.evaluation.weights, run->data.height, BATCH, device,

@@ -1,4 +1,4 @@
-/* `weights`: feature networks of perceptual distances. */
+/* `weights`: feature networks of perceptual distances and of metrics. */
 #include "base/log.h"
 #include "harness/cli.h"
 #include "train/features.h"
@@ -23,5 +23,5 @@ static int weights_run(int argc, char **argv) {
 }
 
 const Command command_weights = {"weights", "weights ls | weights import NAME FILE.safetensors",
-                                 "list feature networks, for ct.distance=perceptual; import one",
+                                 "list feature networks, of perceptual distances and of metrics; import one",
                                  weights_run};

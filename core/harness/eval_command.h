@@ -13,7 +13,7 @@ typedef struct EvalOptions {
 
 /* What the options change of an evaluation's configuration; "fd-random,classifier" goes through the key
  * table. */
-bool eval_options_apply(const EvalOptions *, Config *, Error *);
+bool eval_options_apply(const EvalOptions *, const Paths *, Config *, Error *);
 
 /* Prints the table in the format asked for. */
 bool eval_finish_table(EvalTable *, const EvalOptions *, Error *);

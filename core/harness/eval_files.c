@@ -126,8 +126,8 @@ static bool files_open(EvalFiles *files, const Paths *paths, Error *error) {
 
 bool eval_images(const EvalOptions *options, const Paths *paths, Device *device, Error *error) {
     EvalFiles files = {.options = options, .config = config_default()};
-    const bool ok = eval_options_apply(options, &files.config, error) && files_open(&files, paths, error) &&
-                    files_evaluate(&files, paths, device, error);
+    const bool ok = eval_options_apply(options, paths, &files.config, error) &&
+                    files_open(&files, paths, error) && files_evaluate(&files, paths, device, error);
     if (files.stored) dataset_close(&files.data);
     image_set_free(&files.images);
     image_set_free(&files.others);

@@ -57,7 +57,8 @@ bool eval_perturb(const EvalOptions *options, const Paths *paths, Device *device
     DataConfig wanted = {.resolution = 0};
     Dataset data;
     snprintf(wanted.name, sizeof wanted.name, "%s", options->perturb);
-    if (!eval_options_apply(options, &config, error) || !dataset_open(&wanted, paths->data, &data, error))
+    if (!eval_options_apply(options, paths, &config, error) ||
+        !dataset_open(&wanted, paths->data, &data, error))
         return false;
     const int half = data.count / 2;
     uint8_t *others = real_images(&data, half, half);

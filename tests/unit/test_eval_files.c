@@ -238,13 +238,15 @@ static void names_say_kind_and_space(void **state) {
     assert_string_equal(metric.space, "vgg16");
     assert_false(metric_find("fd-inception", &metric)); /* it is called fid */
     assert_false(metric_find("fid-random", &metric));
+    assert_true(metric_find("fid-pytorch-fid", &metric) && metric.kind == METRIC_FRECHET);
+    assert_string_equal(metric.space, "pytorch-fid");
 }
 
 static void official_names_need_official_weights(void **state) {
     (void)state;
     Error error;
     const EvaluationConfig config = {.metrics = {"fd-random", "fid"}, .metric_count = 2};
-    if (evaluation_check(&config, &error)) return; /* a build that has the network asks for its weights */
+    assert_false(evaluation_check(&config, scratch("weights"), &error));
     assert_mentions(&error, "fid: ");
     assert_mentions(&error, "pt_inception-2015-12-05-6726825d.pth");
     assert_mentions(&error, "--features");

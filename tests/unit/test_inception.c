@@ -12,6 +12,8 @@ static const char *golden_path = "tests/golden/inception.npz"; /* or the first a
 #include "golden.h"
 #include "mentions.h"
 #include "feature_file.h"
+#include "base/file.h"
+#include "eval/space.h"
 #include "train/features.h"
 #include "train/features_inception.h"
 
@@ -106,6 +108,54 @@ static void test_features_do_not_depend_on_the_batch(void **state) {
     }
     inception_run(network, images, COUNT, (InceptionResult){0}); /* nothing wanted, nothing written */
     inception_close(network);
+}
+
+/* ---- the spaces of metrics ---- */
+
+/* Both conventions are spaces of their own, with hashes of their own; logits are those without bias. */
+static void space_case(const char *name, const char *golden_name, Hash *hash) {
+    int size;
+    Error error;
+    Space space;
+    const uint8_t *images = images_make(1, &size);
+    const Dataset like = {.height = size, .width = size, .channels = 3};
+    const SpaceFolders folders = {"", scratch("spaces")};
+    if (!space_open(name, &like, device, &folders, &space, &error)) fail_msg("%s", error.text);
+    float *features = floats_poisoned(2 * (int64_t)space.dimension),
+          *logits = floats_poisoned(2 * (int64_t)space.classes);
+    space.run(space.network, images, 2, features, logits);
+    result_check(features, golden_name, "features");
+    result_check(logits, golden_name, "scores");
+    *hash = space.hash;
+    space_close(&space);
+}
+
+static void test_spaces(void **state) {
+    (void)state;
+    Error error = {0};
+    Hash own, tf1, half;
+    char folder[1100], file[1200];
+    if (!features_import("inception-own", NARROW, scratch("spaces"), &error)) fail_msg("%s", error.text);
+    assert_false(space_available("inception", scratch("spaces"), &error));
+    assert_true(space_available("inception-own", scratch("spaces"), &error));
+    space_case("inception-own", "small.tf1", &own);
+    /* behind the importer's back: it would not take these weights */
+    snprintf(folder, sizeof folder, "%s/inception", scratch("spaces"));
+    snprintf(file, sizeof file, "%s/weights.safetensors", folder);
+    char *bytes;
+    size_t length;
+    assert_true(file_read(NARROW, &bytes, &length, &error) && folder_make(folder, &error) &&
+                file_write_atomic(file, bytes, length, &error));
+    free(bytes);
+    space_case("inception", "small.tf1", &tf1);
+    space_case("pytorch-fid", "small.pytorch-fid", &half);
+    assert_string_equal(own.hex, tf1.hex);
+    assert_string_not_equal(tf1.hex, half.hex);
+    Space space;
+    const Dataset grey = {.height = 32, .width = 32, .channels = 1};
+    const SpaceFolders folders = {"", scratch("spaces")};
+    assert_false(space_open("inception", &grey, device, &folders, &space, &error));
+    assert_mentions(&error, "3 channels");
 }
 
 /* ---- files ---- */
@@ -204,6 +254,7 @@ int main(int argc, char **argv) {
         OP_TEST(test_small_images_are_enlarged),
         OP_TEST(test_large_images_are_shrunk),
         OP_TEST(test_features_do_not_depend_on_the_batch),
+        OP_TEST(test_spaces),
         OP_TEST(test_wrong_files_are_refused),
         OP_TEST(test_import_and_open),
         OP_TEST(test_concatenation),
