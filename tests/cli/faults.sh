@@ -66,7 +66,7 @@ weights of another network         | whole && npz_input in.npz && apply_to in.np
 data set exchanged after a run     | stored && go_set && exchanged && go_set                                       | 0 | 1 done | states done done done
 
 # ---- numbers
-training diverges                  | fresh && go_far                                                               | 1 | diverged at step;(N =;1 done, 1 failed | drawable
+training diverges                  | fresh && go_far                                                               | 1 | diverged at step;(N =;1 done, 1 failed | readable
 
 # ---- processes, clocks, machines
 two harnesses, one run             | fresh && start "step 45/" && meanwhile                                        | 75 | is being run by process | same_bits

@@ -18,7 +18,7 @@ check "its log is kept" grep -q "step 10/10" "$log"
 check "its picture is kept" test -s "$(echo "$FOLDER"/runs/*/samples-10.png)"
 check "its configuration is kept" grep -q "^train.steps: 10" "$(echo "$FOLDER"/runs/*/config.yaml)"
 check "checkpoint and pictures are recorded" same "$(sql "SELECT group_concat(kind || step, ' ') FROM (SELECT * FROM artifact
-    ORDER BY kind, step)")" "checkpoint5 checkpoint10 samples5 samples10"
+    ORDER BY kind, step)")" "checkpoint5 checkpoint10 figure5 figure10 samples5 samples10"
 before=$(sha256sum "$FOLDER"/runs/*/*)
 
 run "${command[@]}"

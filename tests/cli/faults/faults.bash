@@ -178,7 +178,11 @@ weights() { sha256sum <"$(newest 10)"; }
 # So many checkpoints were set aside, and what came of it is what comes of none.
 aside() { same "$(ls runs/*/*.damaged | wc -l)" "$1" && rm runs/*/*.damaged && unharmed; }
 # The last checkpoint before training diverged can be drawn from; the other run was done.
-drawable() { run sample "$(sql "SELECT id FROM run WHERE state = 'diverged'")" --weights raw --seeds 0 --threads 1 --out s && status_is 0 && test -s s/grid.png; }
+# The last checkpoint of a run that diverged can be read; what it draws may be sound or not.
+readable() {
+    run sample "$(sql "SELECT id FROM run WHERE state = 'diverged'")" --weights raw --seeds 0 --threads 1 --out s
+    { status_is 0 && test -s s/grid.png; } || says "the network's weights are not sound"
+}
 narrow() { same "$(tr '\r' '\n' <"$FOLDER/out" | sed 's/\x1b\[K//' | grep -a '^step ' | awk -v most="$1" 'length($0) >= most')" ""; }
 points() { ! grep -E '[0-9],[0-9]' figures/*.tsv runs/*/training.tsv; }
 no() { [[ ! -e $1 ]] || { echo "$1 is there"; return 1; }; }
