@@ -177,7 +177,6 @@ goes_on_without() { mv "$1" away.db && rm -f "$1"-* && run "${COMMAND[@]}" && st
 weights() { sha256sum <"$(newest 10)"; }
 # So many checkpoints were set aside, and what came of it is what comes of none.
 aside() { same "$(ls runs/*/*.damaged | wc -l)" "$1" && rm runs/*/*.damaged && unharmed; }
-# The last checkpoint before training diverged can be drawn from; the other run was done.
 # The last checkpoint of a run that diverged can be read; what it draws may be sound or not.
 readable() {
     run sample "$(sql "SELECT id FROM run WHERE state = 'diverged'")" --weights raw --seeds 0 --threads 1 --out s
@@ -232,8 +231,16 @@ table() {
 
 # ---- every write ----
 
-# Which of N writes at a site fail: all, or the first, the middle one and the last.
-writes_chosen() { if [[ ${FAULTS:-} == all ]]; then seq "$1"; else printf '%s\n' 1 $((($1 + 1) / 2)) "$1" | sort -nu; fi; }
+# Which of N writes at a site fail: all, or the first and the last, and of a database's many one between them.
+writes_chosen() { # N SITE
+    if [[ ${FAULTS:-} == all ]]; then
+        seq "$1"
+    else
+        echo 1
+        (($1 == 1)) || echo "$1"
+        [[ $2 != *.db-wal ]] || echo $(($1 / 2 + 1))
+    fi
+}
 # In which ways: full, or killed where a file is about to get its name; see faults.sh for all.
 ways_chosen() { # SITE
     if [[ ${FAULTS:-} == all ]]; then
@@ -249,7 +256,7 @@ ways_chosen() { # SITE
 write_fails() { # WAY N SITE
     local way=$1 n=$2 site=$3 again=() code name=${3#* }
     name=${name##*/}
-    HERE=$(mktemp -d "$FOLDER/write.XXXXXX") && cp -r "$TEMPLATE/." "$HERE" && cd "$HERE" || return
+    cp -r "$TEMPLATE" "$HERE" && cd "$HERE" || return
     export ICT_DB=$HERE/ict.db ICT_DATA=$HERE/data
     # shellcheck disable=SC2086
     obstruct -b "${BELOW:-.}" -s "$site" -n "$n" -e $way "${COMMAND[@]}" >"$HERE.out" 2>&1
@@ -269,7 +276,9 @@ write_fails() { # WAY N SITE
 
 write_judge() {
     local report
+    HERE=$FOLDER/write.$BASHPID
     report=$(write_fails "$@" 2>&1)
+    rm -rf "$HERE" "$HERE.out"
     [[ -z $report ]] || printf '%s, %d of "%s": %s\n' "$1" "$2" "$3" "$report" >"$FOLDER/problem.$BASHPID"
     : >"$FOLDER/failed.$BASHPID"
 }
@@ -289,7 +298,7 @@ every_write() {
     sort "$sites" | uniq -c >"$sites.counted"
     while read -r count site; do
         while read -r way; do
-            for n in $(writes_chosen "$count"); do
+            for n in $(writes_chosen "$count" "$site" | sort -nu); do
                 ((case++ % ${ONE_IN:-1} == 0)) || continue
                 (write_judge "$way" "$n" "$site") &
                 (($(jobs -rp | wc -l) < $(nproc))) || wait -n
@@ -300,5 +309,5 @@ every_write() {
     status=$(find "$FOLDER" -name 'problem.*' | wc -l)
     find "$FOLDER" -name 'problem.*' -exec cat {} + >"$FOLDER/out"
     echo "$(find "$FOLDER" -name 'failed.*' | wc -l) writes failed, one at a time" >>"$FOLDER/out"
-    rm -rf "$TEMPLATE" "$FOLDER"/{problem,failed,write}.*
+    rm -rf "$TEMPLATE" "$FOLDER"/{problem,failed}.*
 }
