@@ -82,6 +82,12 @@ bool schema_migrate(Store *store, Error *error) {
     int64_t version;
     if (!version_read(store, &version, error)) return false;
     if (version == schema_version()) return true;
+    if (version < 0)
+        return error_set(
+            error,
+            "%s: says layout %d, which no version of this program writes: it is damaged or another "
+            "program's; name another file with --db",
+            store->path, (int)version);
     if (version > schema_version())
         return error_set(
             error,

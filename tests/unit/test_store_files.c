@@ -76,6 +76,15 @@ static void test_damaged_file_is_named(void **state) {
     assert_non_null(strstr(error.text, "/proc/nowhere"));
 }
 
+static void test_layout_below_zero_is_refused(void **state) {
+    Fixture *fixture = *state;
+    Store *again;
+    Error error;
+    sqlite3_exec(fixture->store->db, "PRAGMA user_version = -1", NULL, NULL, NULL);
+    assert_false(store_open(fixture->path, &again, &error));
+    assert_non_null(strstr(error.text, "layout -1"));
+}
+
 static void test_newer_layout_is_refused(void **state) {
     Fixture *fixture = *state;
     Store *again;
@@ -106,6 +115,7 @@ int main(void) {
         STORE_TEST(test_published_numbers_replace_earlier_ones),
         STORE_TEST(test_query_reads_only),
         STORE_TEST(test_damaged_file_is_named),
+        STORE_TEST(test_layout_below_zero_is_refused),
         STORE_TEST(test_newer_layout_is_refused),
         STORE_TEST(test_journal_fits_the_file_system),
     };
