@@ -107,8 +107,10 @@ static void read_notes(const Source *source, char **notes) {
 static void read_named(const Source *source, const char *key, size_t longest, NamedList *list) {
     char where[640];
     const YamlNode *map = yaml_find(source->root, key);
-    if (map && map->kind != YAML_MAP)
+    if (map && map->kind != YAML_MAP) {
         complain(source, map, "'%s': expected a map, { name: { key: value } }", key);
+        return; /* a list's children have no names */
+    }
     for (int i = 0; map && i < map->count; i++) {
         const YamlNode *child = &map->children[i];
         if (child->key[0] == 0 || strlen(child->key) > longest || strpbrk(child->key, "\n\r\t")) {
@@ -137,8 +139,10 @@ static void read_axis(const Source *source, const char *key, const YamlNode *lis
 /* `grid: {seed: [0, 1]}`, `grid: {ct.s0: [2, 10]}` or `grid: {ct: {s0: [2, 10]}}`. */
 static void read_grid(const Source *source, Axes *grid) {
     const YamlNode *map = yaml_find(source->root, "grid");
-    if (map && map->kind != YAML_MAP)
+    if (map && map->kind != YAML_MAP) {
         complain(source, map, "'grid': expected a map, { key: [value, value] }");
+        return;
+    }
     for (int i = 0; map && i < map->count; i++) {
         const YamlNode *child = &map->children[i];
         if (child->kind != YAML_MAP || !config_has_section(child->key)) {

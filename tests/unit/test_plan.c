@@ -368,8 +368,11 @@ static void all_problems_come_at_once(void **state) {
             "command line: no.yaml: cannot be opened: No such file or directory"));
 }
 
-static void what_the_paper_found_is_about_the_arms(void **state) {
+static void arms_and_what_is_said_of_them(void **state) {
     (void)state;
+    refused((Ask){.files = {written("lists.yaml", "arms: [x]\ngrid: [seed]\n")}},
+            placed("@/lists.yaml:1:1: 'arms': expected a map, { name: { key: value } }\n"
+                   "@/lists.yaml:2:1: 'grid': expected a map, { key: [value, value] }"));
     const char *one = written("claim.yaml", "arms: {x: {}, y: {seed: 1}}\npaper: {best: z, worse: [y, w]}\n"),
                *two = written("claims.yaml", "arms: {x: {}, y: {seed: 1}}\npaper: x\n");
     refused((Ask){.files = {one, two}},
@@ -434,7 +437,7 @@ int main(void) {
         cmocka_unit_test(the_stored_configuration_gives_the_same_id),
         cmocka_unit_test(the_same_run_may_belong_to_two_experiments),
         cmocka_unit_test(all_problems_come_at_once),
-        cmocka_unit_test(what_the_paper_found_is_about_the_arms),
+        cmocka_unit_test(arms_and_what_is_said_of_them),
         cmocka_unit_test(contradictions_name_the_line_that_decided),
         cmocka_unit_test(bases_that_lead_nowhere_are_refused),
         cmocka_unit_test(names_must_differ),
