@@ -23,12 +23,17 @@ static bool evaluates_at_end_only(const TrainConfig *train) {
 }
 
 /* Both as they are stored, because a data set adds to a configuration what only it can say. */
-static bool same_training(const RunRow *row, const char *config) {
-    Config theirs, ours;
+static bool stored_training(const RunRow *row, Hash *hash) {
+    Config config;
     Error error;
-    return config_parse(row->config, strlen(row->config), row->id, &theirs, &error) &&
-           config_parse(config, strlen(config), row->id, &ours, &error) &&
-           !strcmp(training_hash(&theirs).hex, training_hash(&ours).hex);
+    if (!config_parse(row->config, strlen(row->config), row->id, &config, &error)) return false;
+    *hash = training_hash(&config);
+    return true;
+}
+
+static bool same_training(const RunRow *row, const Hash *ours) {
+    Hash theirs;
+    return stored_training(row, &theirs) && !strcmp(theirs.hex, ours->hex);
 }
 
 static void keep_path(void *context, int columns, const char *const *names, const char *const *values) {
@@ -63,13 +68,15 @@ static bool adopt_from(Worker *worker, const RunRow *row, const char *path, Erro
 static bool adopt_any(Worker *worker, const RunRow *mine, Error *error) {
     RunRow *rows;
     int count;
+    Hash ours;
+    if (!stored_training(mine, &ours)) return true;
     if (!store_list_runs(worker->store, &rows, &count, error)) return false;
     char path[1024];
     Error ignored;
     const RunRow *from = NULL;
     for (int i = 0; i < count && !from; i++)
         if (rows[i].state == RUN_DONE && strcmp(rows[i].id, mine->id) &&
-            !strcmp(rows[i].data_hash, mine->data_hash) && same_training(&rows[i], mine->config) &&
+            !strcmp(rows[i].data_hash, mine->data_hash) && same_training(&rows[i], &ours) &&
             last_checkpoint(worker->store, &rows[i], path, &ignored))
             from = &rows[i];
     const bool ok = !from || adopt_from(worker, from, path, error);
@@ -78,9 +85,8 @@ static bool adopt_any(Worker *worker, const RunRow *mine, Error *error) {
 }
 
 bool training_adopt(Worker *worker, Error *error) {
-    char path[1024];
     RunRow mine;
-    if (!evaluates_at_end_only(&worker->config.train) || checkpoint_newest(worker->folder, path)) return true;
+    if (!evaluates_at_end_only(&worker->config.train) || checkpoint_present(worker->folder)) return true;
     if (!store_get_run(worker->store, worker->id, &mine, error)) return false;
     const bool ok = adopt_any(worker, &mine, error);
     run_row_free(&mine);

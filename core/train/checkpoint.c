@@ -282,6 +282,13 @@ static bool file_intact(const char *path) {
     return intact;
 }
 
+bool checkpoint_present(const char *folder) {
+    struct dirent **entries = NULL;
+    const int count = scandir(folder, &entries, is_checkpoint, NULL);
+    entries_free(entries, count);
+    return count > 0;
+}
+
 bool checkpoint_newest(const char *folder, char path[1024]) {
     struct dirent **entries = NULL;
     const int count = scandir(folder, &entries, is_checkpoint, newest_first);

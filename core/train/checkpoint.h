@@ -48,6 +48,9 @@ bool checkpoint_read(const char *path, const CheckpointState *, CheckpointFacts 
 /* The micro-batch of the run that wrote a file; 0 when it does not say. */
 int checkpoint_micro_batch(const char *path);
 
+/* Whether there is any checkpoint in the folder, intact or not. */
+bool checkpoint_present(const char *folder);
+
 /* The newest intact checkpoint in the folder; damaged ones are logged by name and passed over. False: there
  * is none. */
 bool checkpoint_newest(const char *folder, char path[1024]);

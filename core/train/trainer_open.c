@@ -89,10 +89,9 @@ static int micro_batch_fit(const TrainSetup *s, Error *error) {
 
 /* As the configuration says; else as the run began, whose last bits depend on it; else what suits the device.
  * 0 and an error when nothing does. */
-static int micro_batch_choose(const TrainSetup *s, Error *error) {
-    char path[1024];
+static int micro_batch_choose(const TrainSetup *s, const char *checkpoint, Error *error) {
     if (s->train->micro_batch) return s->train->micro_batch;
-    const int before = checkpoint_newest(s->folder, path) ? checkpoint_micro_batch(path) : 0;
+    const int before = checkpoint ? checkpoint_micro_batch(checkpoint) : 0;
     if (before && s->train->batch % before == 0) return before;
     return s->device->memory ? micro_batch_fit(s, error) : micro_batch_cpu(s);
 }
@@ -108,10 +107,9 @@ static void weights_initialise(Trainer *t) {
     free(values);
 }
 
-static bool checkpoint_resume(Trainer *t, Error *error) {
+static bool checkpoint_resume(Trainer *t, const char *path, Error *error) {
     const TrainSetup *setup = &t->setup;
-    char path[1024];
-    if (!checkpoint_newest(setup->folder, path)) {
+    if (!path) {
         checkpoint_set_aside(setup->folder, -1);
         return true;
     }
@@ -173,15 +171,18 @@ static bool features_make(Trainer *t, Error *error) {
 }
 
 Trainer *trainer_open(const TrainSetup *setup, Error *error) {
+    char path[1024];
     if (!setup_check(setup, error)) return NULL;
-    const int micro = micro_batch_choose(setup, error);
+    /* Asked once: the answer takes a checksum over a gigabyte. */
+    const char *checkpoint = checkpoint_newest(setup->folder, path) ? path : NULL;
+    const int micro = micro_batch_choose(setup, checkpoint, error);
     if (!micro) return NULL;
     Trainer *t = calloc(1, sizeof *t);
     CHECK(t, "out of memory");
     t->setup = *setup;
     t->saved = -1;
     parts_create(t, micro);
-    if (!features_make(t, error) || !checkpoint_resume(t, error)) {
+    if (!features_make(t, error) || !checkpoint_resume(t, checkpoint, error)) {
         trainer_close(t);
         return NULL;
     }

@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "tests/parity/run.h"
 #include "tests/unit/scratch.h"
-#include "tests/unit/toy.h"
 
-enum { STEPS = 200, MOST_TICKS = 32 };
+enum { STEPS = 200 };
 
 static const char *const names[] = {"fp32", "tf32", "bf16", "fp16"};
 
@@ -120,35 +120,6 @@ static void student_and_teacher_agree_in_every_precision(void **state) {
 
 /* ------------------------------------------------------------------------------------------ whole runs */
 
-typedef struct Run {
-    double loss[MOST_TICKS], loss_scale;
-    uint64_t non_finite;
-    int ticks, polls, stop_after, N[MOST_TICKS];
-    char checkpoint[2048];
-} Run;
-
-static bool on_tick(void *context, const Tick *tick, Error *error) {
-    (void)error;
-    Run *run = context;
-    run->loss[run->ticks] = tick->loss;
-    run->N[run->ticks++] = tick->N;
-    run->non_finite += tick->non_finite;
-    run->loss_scale = tick->loss_scale;
-    return true;
-}
-
-static bool on_checkpoint(void *context, int64_t step, const char *path, Error *error) {
-    (void)error;
-    (void)step;
-    snprintf(((Run *)context)->checkpoint, sizeof((Run *)context)->checkpoint, "%s", path);
-    return true;
-}
-
-static bool should_stop(void *context) {
-    Run *run = context;
-    return ++run->polls >= run->stop_after && run->stop_after;
-}
-
 static TrainConfig train_config(void) {
     TrainConfig train = toy_train();
     train.steps = STEPS;
@@ -170,8 +141,7 @@ static Run run_train(const char *device_name, Precision precision, const char *f
     Error error;
     Device *device;
     if (!device_open(device_name, 2, &device, &error)) fail_msg("%s", error.text);
-    const TrainHooks hooks = {
-        .context = &run, .on_tick = on_tick, .on_checkpoint = on_checkpoint, .should_stop = should_stop};
+    const TrainHooks hooks = run_hooks(&run);
     const TrainSetup setup = {.model = &model,
                               .ct = &ct,
                               .train = &train,
@@ -202,17 +172,6 @@ static void kernels_copy(const char *from, const char *to) {
     assert_true(file_read(path_join(folder, scratch_folder, path), &text, &size, NULL));
     assert_true(file_write_atomic(path_join(folder, scratch_folder, target), text, size, NULL));
     free(text);
-}
-
-static void check_same_file(const char *first, const char *second) {
-    char *bytes[2];
-    size_t size[2];
-    assert_true(file_read(first, &bytes[0], &size[0], NULL));
-    assert_true(file_read(second, &bytes[1], &size[1], NULL));
-    assert_true(size[0] == size[1]);
-    assert_memory_equal(bytes[0], bytes[1], size[0]);
-    free(bytes[0]);
-    free(bytes[1]);
 }
 
 /* Stopped twice: in the first third, and after N has changed. */

@@ -9,38 +9,8 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "tests/parity/run.h"
 #include "tests/unit/scratch.h"
-#include "tests/unit/toy.h"
-
-enum { MOST_TICKS = 16 };
-
-typedef struct Run {
-    double loss[MOST_TICKS], gradient_norm[MOST_TICKS];
-    int ticks;
-    char checkpoint[2048];
-    int polls, stop_after; /* should_stop is true from that poll on; 0: never */
-    float sample[2 * TOY_PIXELS];
-} Run;
-
-static bool on_tick(void *context, const Tick *tick, Error *error) {
-    (void)error;
-    Run *run = context;
-    run->loss[run->ticks] = tick->loss;
-    run->gradient_norm[run->ticks++] = tick->gradient_norm;
-    return true;
-}
-
-static bool on_checkpoint(void *context, int64_t step, const char *path, Error *error) {
-    (void)error;
-    (void)step;
-    snprintf(((Run *)context)->checkpoint, sizeof((Run *)context)->checkpoint, "%s", path);
-    return true;
-}
-
-static bool should_stop(void *context) {
-    Run *run = context;
-    return ++run->polls >= run->stop_after && run->stop_after;
-}
 
 static Run run_train(Device *device, const char *folder, int classes, int stop_after) {
     ModelConfig model = toy_model();
@@ -53,8 +23,7 @@ static Run run_train(Device *device, const char *folder, int classes, int stop_a
     model.classes = classes;
     const int32_t labels[2] = {0, 1};
     const SamplerConfig sampler = {.nfe = 2, .sigmas = {0.8}};
-    const TrainHooks hooks = {
-        .context = &run, .on_tick = on_tick, .on_checkpoint = on_checkpoint, .should_stop = should_stop};
+    const TrainHooks hooks = run_hooks(&run);
     const TrainSetup setup = {.model = &model,
                               .ct = &ct,
                               .train = &train,
@@ -72,17 +41,6 @@ static Run run_train(Device *device, const char *folder, int classes, int stop_a
         fail_msg("%s", error.text);
     trainer_close(trainer);
     return run;
-}
-
-static void check_same_file(const char *first, const char *second) {
-    char *bytes[2];
-    size_t size[2];
-    assert_true(file_read(first, &bytes[0], &size[0], NULL));
-    assert_true(file_read(second, &bytes[1], &size[1], NULL));
-    assert_true(size[0] == size[1]);
-    assert_memory_equal(bytes[0], bytes[1], size[0]);
-    free(bytes[0]);
-    free(bytes[1]);
 }
 
 static void check_runs(Device *cpu, Device *cuda, int classes) {

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "tests/unit/mentions.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/imports.h"
 
 #include "base/log.h"
 #include "base/text.h"
@@ -16,21 +15,6 @@
 
 #include <string.h>
 #include <zlib.h>
-
-static Error error;
-
-/* The data folder; log lines of imports would only be noise here. */
-static const char *data(void) {
-    log_set_level(LOG_ERROR);
-    return scratch("data");
-}
-
-static void assert_refused(const char *path, const char *mention) {
-    assert_false(dataset_import("set", path, data(), &error));
-    assert_mentions(&error, mention);
-    assert_false(file_exists(scratch("data/set")));
-    assert_false(file_exists(scratch("data/.set.import")));
-}
 
 static Dataset set_open(const char *name, int resolution, int count) {
     DataConfig config = {.resolution = resolution, .count = count};
