@@ -218,7 +218,7 @@ static double row_best(const float *logits, int classes, int *best) {
 }
 
 static void list_classifier(EvaluationList *list, Judge *judge, const uint8_t *images, int count) {
-    const int classes = judge->net.dimension;
+    const int classes = judge->dimension;
     float *logits = malloc((size_t)count * (size_t)classes * sizeof *logits);
     int *called = calloc((size_t)classes, sizeof *called), confident = 0;
     CHECK(logits && called, "out of memory");

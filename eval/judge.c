@@ -23,7 +23,15 @@ static Judge *judge_create(const Dataset *like, Device *device) {
                      .width = like->width,
                      .channels = like->channels};
     CHECK(like->height == like->width, "judges take square images, not %d x %d", like->height, like->width);
+    judge->images = graph_input(judge->graph, "image", DTYPE_F32, judge->n, like->height, like->width,
+                                like->channels, false);
     return judge;
+}
+
+static void judge_set_output(Judge *judge, Value output) {
+    judge->output = output;
+    judge->dimension = graph_shape(judge->graph, output).c;
+    graph_output(judge->graph, output);
 }
 
 /* After recording: plans, allocates, and uploads the weights when there are some. */
@@ -34,7 +42,7 @@ static void judge_prepare(Judge *judge, const float *weights) {
                                                 (size_t)judge->channels * sizeof(float));
     judge->weights = device->allocate(device, weight_bytes(judge));
     device->copy(device, judge->weights, weights, weight_bytes(judge), COPY_TO_DEVICE);
-    graph_bind(judge->graph, judge->net.input, judge->input);
+    graph_bind(judge->graph, judge->images, judge->input);
 }
 
 static Hash judge_hash(const char *kind, const Judge *judge, const float *weights) {
@@ -54,7 +62,7 @@ static float *host_weights(const Judge *judge) {
 
 Judge *judge_random(const Dataset *like, Device *device) {
     Judge *judge = judge_create(like, device);
-    judge->net = random_features_record(&judge->params, judge->graph, judge->n, like->height, like->channels);
+    judge_set_output(judge, random_features_record(&judge->params, judge->graph, judge->images).features);
     float *weights = host_weights(judge);
     param_initialise(&judge->params, RANDOM_SEED, weights);
     judge_prepare(judge, weights);
@@ -118,8 +126,10 @@ Judge *judge_classifier(const Dataset *data, Device *device, const char *cache_f
         return NULL;
     }
     Judge *judge = judge_create(data, device);
-    judge->net = classifier_record(&judge->params, judge->graph, judge->n, data->height, data->channels,
-                                   data->classes);
+    const ClassifierConfig small = classifier_small();
+    judge_set_output(judge, classifier_record(&small, &judge->params, judge->graph, judge->images,
+                                              data->classes, PRECISION_FP32)
+                                .logits);
     float *weights = host_weights(judge);
     classifier_path(data, cache_folder, path);
     bool ok = classifier_read(path, &judge->params, weights, accuracy);
@@ -158,9 +168,9 @@ void judge_run(Judge *judge, const uint8_t *images, int count, float *outputs) {
             batch[i] = (float)images[(size_t)first * size + i] / 127.5f - 1;
         device->copy(device, judge->input, batch, (size_t)judge->n * size * sizeof *batch, COPY_TO_DEVICE);
         graph_forward(judge->graph, GRAPH_EVALUATE, &run);
-        const size_t bytes = (size_t)n * (size_t)judge->net.dimension * sizeof *outputs;
-        device->copy(device, outputs + (size_t)first * (size_t)judge->net.dimension,
-                     graph_value(judge->graph, GRAPH_EVALUATE, judge->net.output).data, bytes, COPY_TO_HOST);
+        const size_t bytes = (size_t)n * (size_t)judge->dimension * sizeof *outputs;
+        device->copy(device, outputs + (size_t)first * (size_t)judge->dimension,
+                     graph_value(judge->graph, GRAPH_EVALUATE, judge->output).data, bytes, COPY_TO_HOST);
     }
     device->synchronise(device);
     free(batch);

@@ -11,7 +11,8 @@ typedef struct Judge {
     Device *device;
     Graph *graph;
     ParamSet params;
-    JudgeNet net;
+    Value images, output;
+    int dimension;  /* of an output: features, or logits */
     float *weights; /* device */
     float *input;   /* device: one batch of images */
     int n, height, width, channels;
@@ -27,7 +28,7 @@ Judge *judge_classifier(const Dataset *, Device *, const char *cache_folder, dou
 
 void judge_close(Judge *);
 
-/* Outputs (count x net.dimension, host) of `count` images given as bytes. */
+/* Outputs (count x dimension, host) of `count` images given as bytes. */
 void judge_run(Judge *, const uint8_t *images, int count, float *outputs);
 
 #endif

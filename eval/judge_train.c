@@ -16,7 +16,7 @@ typedef struct Training {
     const Dataset *data;
     Graph *graph;
     ParamSet params;
-    JudgeNet net;
+    Value image, logits;
     Optimiser optimiser;
     StepRow *row;
     uint8_t *images;
@@ -48,7 +48,11 @@ static Training training_open(const Dataset *data, Device *device, const float *
                   .data = data,
                   .graph = graph_create(),
                   .train_count = (uint32_t)(count - count / 10)};
-    t.net = classifier_record(&t.params, t.graph, BATCH, data->height, data->channels, data->classes);
+    const ClassifierConfig small = classifier_small();
+    t.image =
+        graph_input(t.graph, "image", DTYPE_F32, BATCH, data->height, data->width, data->channels, false);
+    t.logits = classifier_record(&small, &t.params, t.graph, t.image, data->classes, PRECISION_FP32).logits;
+    graph_output(t.graph, t.logits);
     graph_prepare(t.graph, device, true);
     t.optimiser = optimiser_create(device, &t.params, &adam, false);
     optimiser_set_weights(&t.optimiser, weights);
@@ -61,7 +65,7 @@ static Training training_open(const Dataset *data, Device *device, const float *
     t.input = device->allocate(device, BATCH * size * sizeof(float));
     for (int i = 0; i < 2; i++) t.noisy[i] = device->allocate(device, BATCH * size * sizeof(float));
     t.levels = device->allocate(device, BATCH * sizeof(Level));
-    graph_bind(t.graph, t.net.input, t.input);
+    graph_bind(t.graph, t.image, t.input);
     return t;
 }
 
@@ -124,8 +128,8 @@ static GraphRun training_run(Training *t) {
 }
 
 static CrossEntropy training_loss(Training *t, GraphSchedule schedule) {
-    return (CrossEntropy){.logits = graph_value(t->graph, schedule, t->net.output),
-                          .dlogits = graph_gradient(t->graph, t->net.output),
+    return (CrossEntropy){.logits = graph_value(t->graph, schedule, t->logits),
+                          .dlogits = graph_gradient(t->graph, t->logits),
                           .label = t->label,
                           .smoothing = (float)SMOOTHING,
                           .batch = BATCH,

@@ -8,7 +8,7 @@
 #include "train/dataset.h"
 
 /* Raised whenever network or training change, so that cached classifiers are not mistaken for the new one. */
-enum { JUDGE_RECIPE = 2 };
+enum { JUDGE_RECIPE = 3 };
 
 /* Trains on the first nine tenths of the images; returns the accuracy on the rest. `weights` (flat, host)
  * receives the result. */

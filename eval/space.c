@@ -36,7 +36,7 @@ static bool random_open(const SpaceKind *kind, Space *space, const Dataset *like
                         const SpaceFolders *folders, Error *error) {
     (void)kind, (void)folders, (void)error; /* its weights come from a seed */
     Judge *judge = judge_random(like, device);
-    space->dimension = judge->net.dimension;
+    space->dimension = judge->dimension;
     space->hash = judge->hash;
     space->network = judge;
     space->run = judge_features;

@@ -1,5 +1,4 @@
 #include "model/features.h"
-#include "model/classifier.h"
 
 static Value input_resize(const FeatureSpec *spec, Graph *graph, Value x) {
     if (spec->resized_h == spec->h && spec->resized_w == spec->w) return x;
@@ -9,8 +8,10 @@ static Value input_resize(const FeatureSpec *spec, Graph *graph, Value x) {
 
 static void classifier_taps(const FeatureSpec *spec, ParamSet *params, Graph *graph, Value x,
                             FeatureNet *net) {
-    const JudgeNet classifier = classifier_record_on(params, graph, x, spec->channels, spec->classes);
-    net->taps = CLASSIFIER_STAGES;
+    const Precision precision = spec->tf32 ? PRECISION_TF32 : PRECISION_FP32;
+    const ClassifierNet classifier =
+        classifier_record(&spec->classifier, params, graph, x, spec->classes, precision);
+    net->taps = classifier.stages;
     for (int i = 0; i < net->taps; i++) net->tap[i] = classifier.stage[i], net->head[i] = NO_PARAM;
 }
 

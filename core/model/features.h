@@ -2,14 +2,15 @@
  * compared. Recorded frozen, with gradients for the images. Which kind a file of weights is for stands in the
  * file (train/features.h), so whoever uses one need not know:
  *
- *   vgg16        VGG-16 (Simonyan & Zisserman 2015) under torchvision's names (features.0.weight ...), taps
- *                relu1_2 ... relu5_3, with the non-negative channel weights of LPIPS (Zhang et al. 2018,
- * version 0.1: lin0.model.1.weight ...), ImageNet's normalisation included classifier   a network of
- * model/classifier.h, taps after its stages, every channel counting 1
+ *   vgg16       VGG-16 (Simonyan & Zisserman 2015) under torchvision's names (features.0.weight ...), taps
+ *               relu1_2 ... relu5_3, with the non-negative channel weights of LPIPS (Zhang et al. 2018,
+ *               version 0.1: lin0.model.1.weight ...), ImageNet's normalisation included
+ *   classifier  a network of model/classifier.h, taps after its stages, every channel counting 1
  */
 #ifndef ICT_MODEL_FEATURES_H
 #define ICT_MODEL_FEATURES_H
 
+#include "model/classifier.h"
 #include "model/param.h"
 
 enum { MAX_TAPS = 5, VGG_STAGES = 5 };
@@ -24,9 +25,10 @@ typedef enum FeatureKind {
 /* The network as its file has it, and what it is recorded for. */
 typedef struct FeatureSpec {
     FeatureKind kind;
-    int channels;             /* of the images; 3 for a vgg16 */
-    int widths[VGG_STAGES];   /* of a vgg16: channels of its stages; of an inception: of the first layer */
-    int classes;              /* of a classifier, an inception */
+    int channels;           /* of the images; 3 for a vgg16 */
+    int widths[VGG_STAGES]; /* of a vgg16: channels of its stages; of an inception: of the first layer */
+    int classes;            /* of a classifier, an inception */
+    ClassifierConfig classifier;
     int resolution;           /* of the images it was trained on; 0: not known */
     int n, h, w;              /* images */
     int resized_h, resized_w; /* they are brought to this size first, bilinearly */

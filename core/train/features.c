@@ -39,13 +39,43 @@ static bool vgg16_describe(const SafeTensors *file, FeatureSpec *spec, Error *er
     return true;
 }
 
+/* Channels that layer `part` of a stage makes; 0 when there is no such layer. */
+static int stage_width(const SafeTensors *file, const char *pattern, int stage, int part) {
+    char name[64];
+    snprintf(name, sizeof name, pattern, stage, part);
+    return tensor_size(file, name, 0);
+}
+
+/* A residual network has a first convolution before its stages. */
+static ClassifierConfig classifier_measure(const SafeTensors *file) {
+    const bool residual = tensor_size(file, "stem.weight", 0);
+    const char *pattern = residual ? "stage%d.block%d.conv1.weight" : "stage%d.conv%d.weight";
+    ClassifierConfig config = {.architecture = residual ? CLASSIFIER_RESIDUAL : CLASSIFIER_VGG};
+    while (config.stages < CLASSIFIER_STAGES && stage_width(file, pattern, config.stages, 0)) {
+        config.widths[config.stages] = stage_width(file, pattern, config.stages, 0);
+        config.stages++;
+    }
+    while (config.depth < CLASSIFIER_DEPTH && stage_width(file, pattern, 0, config.depth)) config.depth++;
+    return config;
+}
+
+static bool widths_fit(const ClassifierConfig *config) {
+    for (int i = 0; i < config->stages; i++)
+        if (!classifier_width_fits(config->widths[i])) return false;
+    return config->stages > 0;
+}
+
 static bool classifier_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
     const char *resolution = safetensors_metadata(file, "resolution");
-    spec->channels = tensor_size(file, "stage0.conv.weight", 1);
+    spec->classifier = classifier_measure(file);
+    const bool residual = spec->classifier.architecture == CLASSIFIER_RESIDUAL;
+    spec->channels = tensor_size(file, residual ? "stem.weight" : "stage0.conv0.weight", 1);
     spec->classes = tensor_size(file, "head.weight", 0);
     spec->resolution = resolution ? atoi(resolution) : 0;
-    return (spec->channels && spec->classes && spec->resolution >= 0 && spec->resolution <= 1024) ||
-           error_set(error, "a classifier has stage0.conv.weight and head.weight, this file has not");
+    return (widths_fit(&spec->classifier) && spec->channels && spec->classes && spec->resolution >= 0 &&
+            spec->resolution <= 1024) ||
+           error_set(error, "a classifier has stage0.conv0.weight (vgg) or stem.weight and "
+                            "stage0.block0.conv1.weight (residual), and head.weight; this file has not");
 }
 
 static bool inception_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
@@ -122,7 +152,8 @@ static int images_choose(const FeatureSpec *spec, int n, const Device *device) {
 
 static bool spec_complete(FeatureSpec *spec, const FeatureRequest *request, const Device *device,
                           Error *error) {
-    const int least = spec->kind == FEATURES_VGG16 ? 1 << (VGG_STAGES - 1) : 1 << (CLASSIFIER_STAGES - 1);
+    const int stages = spec->kind == FEATURES_VGG16 ? VGG_STAGES : spec->classifier.stages;
+    const int least = 1 << (stages - 1);
     const int size = request->size ? request->size : spec->resolution;
     if (spec->kind == FEATURES_INCEPTION)
         return error_set(error, "an inception judges sets of images and has no gradients: ct.perceptual "

@@ -46,8 +46,16 @@ static inline const char *feature_file_write(const char *name, FeatureSpec spec,
 
 /* A classifier of three channels and four classes. */
 static inline const char *classifier_write(const char *name, const char *kind, const char *resolution) {
-    return feature_file_write(name, (FeatureSpec){.kind = FEATURES_CLASSIFIER, .channels = 3, .classes = 4},
-                              kind, resolution);
+    const FeatureSpec spec = {
+        .kind = FEATURES_CLASSIFIER, .channels = 3, .classes = 4, .classifier = classifier_small()};
+    return feature_file_write(name, spec, kind, resolution);
+}
+
+/* The same, residual. */
+static inline const char *residual_write(const char *name, const char *resolution) {
+    const ClassifierConfig config = {CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1};
+    const FeatureSpec spec = {.kind = FEATURES_CLASSIFIER, .channels = 3, .classes = 4, .classifier = config};
+    return feature_file_write(name, spec, "classifier", resolution);
 }
 
 #endif
