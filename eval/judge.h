@@ -26,6 +26,9 @@ Judge *judge_random(const Dataset *like, Device *);
  * the file that an earlier training left in `cache_folder`. `accuracy` is that of the held-out tenth. */
 Judge *judge_classifier(const Dataset *, Device *, const char *cache_folder, double *accuracy, Error *);
 
+/* VGG-16's second fully connected layer, from a file of kind vgg16-fc2 that must have this SHA-256. */
+Judge *judge_vgg16(const Dataset *like, Device *, const char *path, const Hash *, Error *);
+
 void judge_close(Judge *);
 
 /* Outputs (count x dimension, host) of `count` images given as bytes. */

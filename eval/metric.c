@@ -23,6 +23,7 @@ enum {
 const char *const metric_names[] = {SPACE_NAMES("random"),
                                     SPACE_NAMES("classifier"),
                                     SPACE_NAMES("vgg16"),
+                                    SPACE_NAMES("vgg16-own"),
                                     SPACE_NAMES("inception-own"),
                                     "fid",
                                     "kid",

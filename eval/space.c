@@ -21,7 +21,7 @@ struct SpaceKind {
     InceptionInput input; /* of an Inception */
 };
 
-/* ---- random features ---- */
+/* ---- networks that are judges: random features ---- */
 
 static void judge_features(void *network, const uint8_t *images, int count, float *features, float *logits) {
     (void)logits; /* it has none */
@@ -32,16 +32,33 @@ static void judge_end(void *network) {
     judge_close(network);
 }
 
-static bool random_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
-                        const SpaceFolders *folders, Error *error) {
-    (void)kind, (void)folders, (void)error; /* its weights come from a seed */
-    Judge *judge = judge_random(like, device);
+/* NULL: it could not be opened, which has been said. */
+static bool space_judge(Space *space, Judge *judge) {
+    if (!judge) return false;
     space->dimension = judge->dimension;
     space->hash = judge->hash;
     space->network = judge;
     space->run = judge_features;
     space->close = judge_end;
     return true;
+}
+
+static bool random_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
+                        const SpaceFolders *folders, Error *error) {
+    (void)kind, (void)folders, (void)error; /* its weights come from a seed */
+    return space_judge(space, judge_random(like, device));
+}
+
+/* ---- VGG-16 ---- */
+
+static bool vgg16_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
+                       const SpaceFolders *folders, Error *error) {
+    char path[1024];
+    Hash weights;
+    if (like->channels != 3)
+        return error_set(error, "VGG-16 takes images of 3 channels, these have %d", like->channels);
+    return features_find(kind->weights, folders->weights, path, &weights, error) &&
+           space_judge(space, judge_vgg16(like, device, path, &weights, error));
 }
 
 /* ---- Inception ---- */
@@ -87,7 +104,7 @@ static bool inception_space_open(const SpaceKind *kind, Space *space, const Data
 /* ---- the table ---- */
 
 /* Only weights/inception, which takes nothing but the published weights, gives numbers the name FID; weights
- * that one has made oneself are inception-own. */
+ * that one has made oneself are inception-own and vgg16-own. */
 static const SpaceKind kinds[] = {
     {.name = "random", .open = random_open},
     {.name = "classifier", .missing = "the features of a trained classifier are not in this build" MEANWHILE},
@@ -100,9 +117,8 @@ static const SpaceKind kinds[] = {
      .open = inception_space_open,
      .weights = "inception-own",
      .input = INCEPTION_TF1},
-    {.name = "vgg16",
-     .missing =
-         "metrics on VGG-16 need its published weights, and the network is not in this build" MEANWHILE},
+    {.name = "vgg16", .open = vgg16_open, .weights = "vgg16"},
+    {.name = "vgg16-own", .open = vgg16_open, .weights = "vgg16-own"},
 };
 
 static const SpaceKind *kind_find(const char *name, Error *error) {

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Compares the Inception network of full size with PyTorch in float64: two images of 32 x 32 pixels, both conventions of input, features and
-logits. Weights are random, with batch norms calibrated on images, or those of a file that `./run weights import` takes.
+"""Compares feature networks of full size with PyTorch in float64 on two images of 32 x 32 pixels: the Inception network (both conventions of
+input, features and logits) and VGG-16's second fully connected layer. Weights are random, Inception's with batch norms calibrated on images,
+or those of a file that `./run weights import` takes.
 
-    make programs && python3 scripts/check_features.py [--weights FILE.safetensors]
+    make programs && python3 scripts/check_features.py [inception | vgg16-fc2] [--weights FILE.safetensors]
 
-Errors are relative to the largest value; PyTorch's own in float32 stands beside ours.
+Errors are relative to the largest value; PyTorch's own in float32 stands beside ours. torch-fidelity's extractor for VGG-16 is compared with
+the reference too, where it is installed.
 """
 import argparse
 import pathlib
@@ -16,53 +18,82 @@ import numpy as np
 import torch
 
 from reference import read_safetensors, write_safetensors
+from reference_features import random_vgg16_fc2, vgg16_fc2, vgg16_fc2_file
 from reference_inception import inception, random_images, random_inception
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def newest_program():
-    programs = sorted(ROOT.glob("build/*/tests/unit/test_inception"), key=lambda path: path.stat().st_mtime)
+def newest_program(kind):
+    name = {"inception": "test_inception", "vgg16-fc2": "test_vgg16"}[kind]
+    programs = sorted(ROOT.glob(f"build/*/tests/unit/{name}"), key=lambda path: path.stat().st_mtime)
     if not programs:
-        sys.exit("build/*/tests/unit/test_inception is missing: make programs")
+        sys.exit(f"build/*/tests/unit/{name} is missing: make programs")
     return programs[-1]
 
 
 def weights_of(options, folder, generator):
+    """The file, and what the reference takes."""
     if options.weights:
         tensors, _ = read_safetensors(options.weights)
-        return options.weights, {name: torch.from_numpy(a.astype(np.float32)) for name, a in tensors.items()}
-    weights = random_inception(1, random_images(4, 32, generator), generator)
+        weights = {name: torch.from_numpy(a.astype(np.float32)) for name, a in tensors.items()}
+        if options.kind == "vgg16-fc2":
+            weights["classifier.0.weight"] = weights["classifier.0.weight"].flatten(1)
+        return options.weights, weights
+    if options.kind == "inception":
+        weights = file = random_inception(1, random_images(4, 32, generator), generator)
+    else:
+        weights = random_vgg16_fc2([64, 128, 256, 512, 512], 4096, generator)
+        file = vgg16_fc2_file(weights)
     path = folder / "weights.safetensors"
-    write_safetensors(path, {name: a.numpy() for name, a in weights.items()}, {"kind": "inception"})
+    write_safetensors(path, {name: a.numpy() for name, a in file.items()}, {"kind": options.kind})
     return path, weights
 
 
-def answers(weights, images, dtype):
+def answers(kind, weights, images, dtype):
     weights = {name: a.to(dtype) for name, a in weights.items()}
+    if kind == "vgg16-fc2":
+        return {"small.features": vgg16_fc2(weights, images)}
     return {f"small.{convention}.{key}": value for convention in ("tf1", "pytorch-fid")
             for key, value in zip(("features", "logits", "scores"), inception(weights, images, convention))}
 
 
+def check_peer(weights, images, exact):
+    try:
+        from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
+        import torchvision
+    except ImportError:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        whole = {**torchvision.models.vgg16(weights=None).state_dict(), **weights}
+        torch.save(whole, f"{folder}/vgg16.pth")
+        extractor = FeatureExtractorVGG16("vgg16", ["fc2_relu"], f"{folder}/vgg16.pth")
+    peer, = extractor(torch.from_numpy(images).permute(0, 3, 1, 2))
+    print(f"the reference is within {(peer - exact).abs().max() / exact.abs().max():.2g} of torch-fidelity's float32")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", help="a safetensors file of kind inception")
+    parser.add_argument("kind", nargs="?", choices=["inception", "vgg16-fc2"], default="inception")
+    parser.add_argument("--weights", help="a safetensors file of that kind")
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(20151205)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         path, weights = weights_of(options, folder, generator)
         images = random_images(2, 32, generator)
-        exact, single = (answers(weights, images, dtype) for dtype in (torch.float64, torch.float32))
+        exact, single = (answers(options.kind, weights, images, dtype) for dtype in (torch.float64, torch.float32))
         np.savez(folder / "exact.npz", **{"small.images": images.astype(np.float32)},
                  **{key: value.numpy().astype(np.float32) for key, value in exact.items()})
-        result = subprocess.run([newest_program(), folder / "exact.npz", path], cwd=ROOT, capture_output=True, text=True)
+        result = subprocess.run([newest_program(options.kind), folder / "exact.npz", path], cwd=ROOT, capture_output=True, text=True)
     for line in result.stdout.splitlines():
         if line.startswith("# small"):
             _, key, error = line.split()
             size, spread = exact[key].abs().max(), (exact[key][0] - exact[key][1]).abs().max()
             print(f"{key[6:]:22} {error:>8}   PyTorch in float32 {(single[key] - exact[key]).abs().max() / size:8.2g}"
                   f"   the images differ by {spread / size:.2f}")
+    if options.kind == "vgg16-fc2":
+        check_peer(weights, images, exact["small.features"])
     if result.returncode:
         sys.exit(result.stdout + result.stderr)
 

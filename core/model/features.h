@@ -2,10 +2,15 @@
  * compared. Recorded frozen, with gradients for the images. Which kind a file of weights is for stands in the
  * file (train/features.h), so whoever uses one need not know:
  *
- *   vgg16       VGG-16 (Simonyan & Zisserman 2015) under torchvision's names (features.0.weight ...), taps
- *               relu1_2 ... relu5_3, with the non-negative channel weights of LPIPS (Zhang et al. 2018,
- *               version 0.1: lin0.model.1.weight ...), ImageNet's normalisation included
- *   classifier  a network of model/classifier.h, taps after its stages, every channel counting 1
+ *   vgg16        VGG-16 (Simonyan & Zisserman 2015) under torchvision's names (features.0.weight ...), taps
+ *                relu1_2 ... relu5_3, with the non-negative channel weights of LPIPS (Zhang et al. 2018,
+ *                version 0.1: lin0.model.1.weight ...), ImageNet's normalisation included
+ *   classifier   a network of model/classifier.h, taps after its stages, every channel counting 1
+ *
+ * Two kinds judge sets of images instead, and have no gradients:
+ *
+ *   inception    model/inception.h
+ *   vgg16-fc2    VGG-16 up to its second fully connected layer, under torchvision's names
  */
 #ifndef ICT_MODEL_FEATURES_H
 #define ICT_MODEL_FEATURES_H
@@ -19,6 +24,7 @@ typedef enum FeatureKind {
     FEATURES_VGG16,
     FEATURES_CLASSIFIER,
     FEATURES_INCEPTION,
+    FEATURES_VGG16_FC2,
     FEATURE_KINDS
 } FeatureKind;
 
@@ -26,9 +32,10 @@ typedef enum FeatureKind {
 typedef struct FeatureSpec {
     FeatureKind kind;
     int channels;           /* of the images; 3 for a vgg16 */
-    int widths[VGG_STAGES]; /* of a vgg16: channels of its stages; of an inception: of the first layer */
+    int widths[VGG_STAGES]; /* of a VGG-16: channels of its stages; of an inception: of the first layer */
     int classes;            /* of a classifier, an inception */
     ClassifierConfig classifier;
+    int units;                /* of a vgg16-fc2: of each fully connected layer */
     int resolution;           /* of the images it was trained on; 0: not known */
     int n, h, w;              /* images */
     int resized_h, resized_w; /* they are brought to this size first, bilinearly */
@@ -56,5 +63,12 @@ Value vgg16_normalise(ParamSet *, Graph *, Value x, FeatureNet *);
 void vgg16_fill(const FeatureNet *, float *values);
 /* The convolutions of a normalised image, and the taps. */
 void vgg16_record(const FeatureSpec *, ParamSet *, Graph *, Value x, FeatureNet *);
+
+enum { VGG_SIZE = 224 };
+
+/* A whole vgg16-fc2 on images n x h x w x 3 (fp32 in [-1, 1]): n x 1 x 1 x units, after the rectifier.
+ * Resized to 224 x 224 as TensorFlow 1 did and normalised: torch-fidelity's `fc2_relu`, of its precision and
+ * recall. Of `net` it fills what features_fill() needs. Names no output. */
+Value vgg16_fc2_record(const FeatureSpec *, ParamSet *, Graph *, Value images, FeatureNet *net);
 
 #endif

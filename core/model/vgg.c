@@ -1,8 +1,11 @@
-/* VGG-16's convolutional part, as LPIPS uses it: thirteen 3x3 convolutions with ReLU in five stages, a pool
- * of 2x2 between stages; a tap after each stage. The normalisation of its input is a product with a diagonal
- * matrix, and no part of the first convolution, whose padding is zero after the normalisation. */
+/* VGG-16: thirteen 3x3 convolutions with ReLU in five stages, a pool of 2x2 after each; for LPIPS a tap at
+ * the end of every stage, for precision and recall the two fully connected layers behind the last pool. The
+ * normalisation of its input is a product with a diagonal matrix, and no part of the first convolution, whose
+ * padding is zero after the normalisation. */
 #include "model/features.h"
 #include "model/layers.h"
+
+#include <string.h>
 
 enum { LAYERS = 13, COLOURS = 3 };
 static const float MEAN[COLOURS] = {0.485f, 0.456f, 0.406f}, DEVIATION[COLOURS] = {0.229f, 0.224f, 0.225f};
@@ -42,30 +45,83 @@ void vgg16_fill(const FeatureNet *net, float *values) {
     }
 }
 
-static void tap_add(const FeatureSpec *spec, ParamSet *params, Value x, FeatureNet *net) {
-    char name[32];
-    snprintf(name, sizeof name, "lin%d.model.1.weight", net->taps);
-    net->head[net->taps] = constant_declare(params, name, 4, 1, spec->widths[net->taps], true);
-    net->tap[net->taps++] = x;
-}
-
-void vgg16_record(const FeatureSpec *spec, ParamSet *params, Graph *graph, Value x, FeatureNet *net) {
+static Builder vgg_builder(ParamSet *params, Graph *graph) {
     static const ModelConfig none = {0};
     Builder b = builder_create(&none, params, graph);
-    const LayerInit init = {INIT_KAIMING_NORMAL, 1.41421356f, 0.1f};
+    b.init = (LayerInit){INIT_KAIMING_NORMAL, 1.41421356f, 0.1f};
+    return b;
+}
+
+/* The stages of a normalised image, each up to its last rectifier. */
+static void stages_record(const FeatureSpec *spec, Builder *b, Value x, Value stages[VGG_STAGES]) {
     int c_in = COLOURS;
     for (int i = 0; i < LAYERS; i++) {
         char name[32];
         const int stage = layers[i].stage, width = spec->widths[stage];
         snprintf(name, sizeof name, "features.%d", layers[i].number);
-        graph_scope(graph, name);
-        if (i && stage != layers[i - 1].stage) {
-            tap_add(spec, params, x, net);
-            x = graph_pool(graph, x, spec->pool, 2, 2, 0);
-        }
-        x = layer_conv(&b, name, x, c_in, width, 1, init, NO_VALUE, 1);
-        x = graph_act(graph, x, ACT_RELU);
+        graph_scope(b->graph, name);
+        if (i && stage != layers[i - 1].stage) x = graph_pool(b->graph, x, spec->pool, 2, 2, 0);
+        x = layer_conv(b, name, x, c_in, width, 1, b->init, NO_VALUE, 1);
+        x = graph_act(b->graph, x, ACT_RELU);
+        stages[stage] = x;
         c_in = width;
     }
-    tap_add(spec, params, x, net);
+}
+
+void vgg16_record(const FeatureSpec *spec, ParamSet *params, Graph *graph, Value x, FeatureNet *net) {
+    Builder b = vgg_builder(params, graph);
+    stages_record(spec, &b, x, net->tap);
+    net->taps = VGG_STAGES;
+    for (int i = 0; i < VGG_STAGES; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "lin%d.model.1.weight", i);
+        net->head[i] = constant_declare(params, name, 4, 1, spec->widths[i], true);
+    }
+}
+
+/* ---- the fully connected layers ---- */
+
+/* The first of them reads what is left of the image, 7 x 7 places: a convolution without padding, which is
+ * how its file keeps it (scripts/convert_features.py). */
+static Value fc1_record(const FeatureSpec *spec, Builder *b, Value x) {
+    enum { PLACES = VGG_SIZE >> VGG_STAGES };
+    const int c_in = spec->widths[VGG_STAGES - 1];
+    Param weight = {.name = "classifier.0.weight",
+                    .rank = 4,
+                    .shape = {spec->units, c_in, PLACES, PLACES},
+                    .layout = PARAM_CONV,
+                    .trainable = true,
+                    .in_file = true,
+                    .init = b->init.rule,
+                    .init_scale = b->init.scale,
+                    .fan_in = c_in * PLACES * PLACES},
+          bias = weight;
+    bias.rank = 1, bias.layout = PARAM_PLAIN, bias.init_scale = b->init.bias_scale;
+    strcpy(bias.name, "classifier.0.bias");
+    graph_scope(b->graph, "classifier.0");
+    return graph_conv(b->graph, x,
+                      (ConvNode){.c_out = spec->units,
+                                 .kernel_h = PLACES,
+                                 .kernel_w = PLACES,
+                                 .stride = 1,
+                                 .weight = param_declare(b->params, weight),
+                                 .bias = param_declare(b->params, bias),
+                                 .residual = NO_VALUE,
+                                 .scale = 1});
+}
+
+Value vgg16_fc2_record(const FeatureSpec *spec, ParamSet *params, Graph *graph, Value images,
+                       FeatureNet *net) {
+    Value stages[VGG_STAGES];
+    Builder b = vgg_builder(params, graph);
+    *net = (FeatureNet){.input = images};
+    Value x = vgg16_normalise(params, graph, images, net);
+    graph_scope(graph, "resize");
+    x = graph_bilinear(graph, x, BILINEAR_TF1, VGG_SIZE, VGG_SIZE);
+    stages_record(spec, &b, x, stages);
+    x = graph_pool(graph, stages[VGG_STAGES - 1], spec->pool, 2, 2, 0);
+    x = graph_act(graph, fc1_record(spec, &b, x), ACT_RELU);
+    graph_scope(graph, "classifier.3");
+    x = layer_linear(&b, "classifier.3", x, spec->units, spec->units, b.init, true, NO_VALUE);
+    return graph_act(graph, x, ACT_RELU);
 }

@@ -30,6 +30,10 @@ typedef struct Known {
     const char *how, *meanwhile;
 } Known;
 
+#define MEANWHILE                                                                       \
+    "the metrics of other networks (fd-random, kd-random, ...: ./run help config), or " \
+    "`./run eval --features A.npz B.npz` with features of another tool"
+
 static const Known known[] = {
     {"vgg16-lpips",
      FEATURES_VGG16,
@@ -48,8 +52,15 @@ static const Known known[] = {
      "pt_inception-2015-12-05-6726825d.pth; then `python3 scripts/convert_features.py inception "
      "pt_inception-2015-12-05-6726825d.pth inception.safetensors` and "
      "`./run weights import inception inception.safetensors`",
-     "the metrics of other networks (fd-random, kd-random, ...: ./run help config), or "
-     "`./run eval --features A.npz B.npz` with features of another tool"},
+     MEANWHILE},
+    {"vgg16",
+     FEATURES_VGG16_FC2,
+     {64, 128, 256, 512, 512},
+     {{"vgg16_sha256", "397923af"}},
+     "fetch https://download.pytorch.org/models/vgg16-397923af.pth; then `python3 "
+     "scripts/convert_features.py "
+     "vgg16-fc2 vgg16-397923af.pth vgg16.safetensors` and `./run weights import vgg16 vgg16.safetensors`",
+     MEANWHILE},
 };
 enum { KNOWN = sizeof known / sizeof *known };
 

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kinds[FEATURE_KINDS] = {
-    [FEATURES_VGG16] = "vgg16", [FEATURES_CLASSIFIER] = "classifier", [FEATURES_INCEPTION] = "inception"};
+static const char *const kinds[FEATURE_KINDS] = {[FEATURES_VGG16] = "vgg16",
+                                                 [FEATURES_CLASSIFIER] = "classifier",
+                                                 [FEATURES_INCEPTION] = "inception",
+                                                 [FEATURES_VGG16_FC2] = "vgg16-fc2"};
 
 const char *feature_kind_name(FeatureKind kind) {
     return kinds[kind];
@@ -29,7 +31,7 @@ static int tensor_size(const SafeTensors *file, const char *name, int axis) {
 static bool vgg16_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
     static const int first[VGG_STAGES] = {0, 5, 10, 17, 24}; /* convolution of each stage */
     spec->channels = 3;
-    spec->resolution = 224;
+    spec->resolution = VGG_SIZE;
     for (int i = 0; i < VGG_STAGES; i++) {
         char name[32];
         snprintf(name, sizeof name, "features.%d.weight", first[i]);
@@ -37,6 +39,14 @@ static bool vgg16_describe(const SafeTensors *file, FeatureSpec *spec, Error *er
         if (!spec->widths[i]) return error_set(error, "a vgg16 has a %s, this file has none", name);
     }
     return true;
+}
+
+static bool vgg16_fc2_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
+    spec->units = tensor_size(file, "classifier.0.weight", 0);
+    return vgg16_describe(file, spec, error) &&
+           (spec->units ||
+            error_set(error,
+                      "a vgg16-fc2 has a classifier.0.weight (4096 x 512 x 7 x 7), this file has none"));
 }
 
 /* Channels that layer `part` of a stage makes; 0 when there is no such layer. */
@@ -89,32 +99,30 @@ static bool inception_describe(const SafeTensors *file, FeatureSpec *spec, Error
 }
 
 bool features_describe(const SafeTensors *file, FeatureSpec *spec, Error *error) {
+    static bool (*const describe[FEATURE_KINDS])(const SafeTensors *, FeatureSpec *,
+                                                 Error *) = {[FEATURES_VGG16] = vgg16_describe,
+                                                             [FEATURES_CLASSIFIER] = classifier_describe,
+                                                             [FEATURES_INCEPTION] = inception_describe,
+                                                             [FEATURES_VGG16_FC2] = vgg16_fc2_describe};
     const char *kind = safetensors_metadata(file, "kind");
     *spec = (FeatureSpec){.pool = POOL_MAX};
-    if (kind && strcmp(kind, kinds[FEATURES_VGG16]) == 0) {
-        spec->kind = FEATURES_VGG16;
-        return vgg16_describe(file, spec, error);
-    }
-    if (kind && strcmp(kind, kinds[FEATURES_CLASSIFIER]) == 0) {
-        spec->kind = FEATURES_CLASSIFIER;
-        return classifier_describe(file, spec, error);
-    }
-    if (kind && strcmp(kind, kinds[FEATURES_INCEPTION]) == 0) {
-        spec->kind = FEATURES_INCEPTION;
-        return inception_describe(file, spec, error);
-    }
-    return error_set(
-        error,
-        "%s%s%s: feature networks say their kind, vgg16, classifier or inception, in the metadata; "
-        "scripts/convert_features.py writes it",
-        kind ? "a file of kind '" : "no kind of network is named in it", kind ? kind : "", kind ? "'" : "");
+    for (int i = 0; kind && i < FEATURE_KINDS; i++)
+        if (strcmp(kind, kinds[i]) == 0) {
+            spec->kind = (FeatureKind)i;
+            return describe[i](file, spec, error);
+        }
+    return error_set(error,
+                     "%s%s%s: feature networks say their kind, vgg16, vgg16-fc2, classifier or inception, in "
+                     "the metadata; "
+                     "scripts/convert_features.py writes it",
+                     kind ? "a file of kind '" : "no kind of network is named in it", kind ? kind : "",
+                     kind ? "'" : "");
 }
 
 /* ------------------------------------------------------------------------------------------ parameters */
 
-/* All parameters in memory order, malloc'ed; NULL and an error when the file has others. */
-static float *parameters_read(const SafeTensors *file, const ParamSet *params, const FeatureNet *net,
-                              Error *error) {
+float *features_parameters(const SafeTensors *file, const ParamSet *params, const FeatureNet *net,
+                           Error *error) {
     float *values = calloc((size_t)params->total, sizeof *values);
     CHECK(values, "out of memory for %lld parameters", (long long)params->total);
     features_fill(net, values);
@@ -123,15 +131,24 @@ static float *parameters_read(const SafeTensors *file, const ParamSet *params, c
     return NULL;
 }
 
-bool features_check(const SafeTensors *file, const FeatureSpec *spec, Error *error) {
+/* A small recording of any network with taps or features but an Inception. */
+static FeatureNet small_record(const FeatureSpec *spec, ParamSet *params, Graph *graph) {
     enum { SIZE = 32 };
-    if (spec->kind == FEATURES_INCEPTION) return inception_check(file, spec, error);
     FeatureSpec small = *spec;
+    FeatureNet net;
+    small.n = 1, small.h = small.w = small.resized_h = small.resized_w = SIZE;
+    if (spec->kind != FEATURES_VGG16_FC2) return features_record(&small, params, graph);
+    const Value images = graph_input(graph, "image", DTYPE_F32, 1, SIZE, SIZE, spec->channels, false);
+    vgg16_fc2_record(&small, params, graph, images, &net);
+    return net;
+}
+
+bool features_check(const SafeTensors *file, const FeatureSpec *spec, Error *error) {
+    if (spec->kind == FEATURES_INCEPTION) return inception_check(file, spec, error);
     ParamSet params = {0};
     Graph *graph = graph_create();
-    small.n = 1, small.h = small.w = small.resized_h = small.resized_w = SIZE;
-    const FeatureNet net = features_record(&small, &params, graph);
-    float *values = parameters_read(file, &params, &net, error);
+    const FeatureNet net = small_record(spec, &params, graph);
+    float *values = features_parameters(file, &params, &net, error);
     free(values);
     graph_free(graph);
     param_free(&params);
@@ -155,9 +172,11 @@ static bool spec_complete(FeatureSpec *spec, const FeatureRequest *request, cons
     const int stages = spec->kind == FEATURES_VGG16 ? VGG_STAGES : spec->classifier.stages;
     const int least = 1 << (stages - 1);
     const int size = request->size ? request->size : spec->resolution;
-    if (spec->kind == FEATURES_INCEPTION)
-        return error_set(error, "an inception judges sets of images and has no gradients: ct.perceptual "
-                                "takes a vgg16 or a classifier");
+    if (spec->kind == FEATURES_INCEPTION || spec->kind == FEATURES_VGG16_FC2)
+        return error_set(error,
+                         "a network of kind %s judges sets of images and has no gradients: ct.perceptual "
+                         "takes a vgg16 or a classifier",
+                         kinds[spec->kind]);
     if (spec->channels != request->c)
         return error_set(error, "it takes images of %d channels, these have %d", spec->channels, request->c);
     spec->h = request->h, spec->w = request->w;
@@ -199,7 +218,7 @@ static bool network_open(const SafeTensors *file, const FeatureRequest *request,
     if (!features_describe(file, &spec, error) || !spec_complete(&spec, request, device, error)) return false;
     Graph *graph = graph_create();
     const FeatureNet net = features_record(&spec, &params, graph);
-    float *values = parameters_read(file, &params, &net, error);
+    float *values = features_parameters(file, &params, &net, error);
     if (values)
         network_prepare(&spec, &net, graph, values, params.total, device, network);
     else

@@ -48,5 +48,8 @@ bool features_describe(const SafeTensors *, FeatureSpec *, Error *);
 /* Whether the file holds all parameters of that network, and nothing else. */
 bool features_check(const SafeTensors *, const FeatureSpec *, Error *);
 const char *feature_kind_name(FeatureKind);
+/* All parameters of a recorded network in memory order, malloc'ed; NULL and an error when the file has
+ * others. */
+float *features_parameters(const SafeTensors *, const ParamSet *, const FeatureNet *, Error *);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "sides.h"
+#include "eval/judge.h"
 #include "tests/unit/feature_file.h"
 #include "train/features.h"
 #include "train/features_inception.h"
@@ -143,14 +144,18 @@ static void test_networks(void **state) {
     }
 }
 
+/* The same in places: noise all over looks all the same. */
+static void images_draw(uint8_t *images, size_t size) {
+    const RandomKey key = {.seed = fresh, .stream = 1000, .sample = drawn++};
+    for (size_t i = 0; i < size; i++) images[i] = (uint8_t)random_block(key, (uint32_t)(i / 96)).x[i % 3];
+}
+
 /* The Inception network, another number of images at a time on either side. */
 static void inception_case(const InceptionRequest *request) {
     enum { COUNT = 11, DIMENSION = 2048 / 16, CLASSES = 1008 / 16 };
     static const char *const path = "tests/golden/inception-narrow.safetensors";
     uint8_t images[COUNT * 32 * 32 * 3];
-    const RandomKey key = {.seed = fresh, .stream = 1000, .sample = drawn++};
-    for (size_t i = 0; i < sizeof images; i++) /* the same in places: noise all over looks all the same */
-        images[i] = (uint8_t)random_block(key, (uint32_t)(i / 96)).x[i % 3];
+    images_draw(images, sizeof images);
     Both features = both_poisoned(DTYPE_F32, COUNT, 1, 1, DIMENSION),
          scores = both_poisoned(DTYPE_F32, COUNT, 1, 1, CLASSES);
     for (int s = 0; s < SIDES; s++) {
@@ -179,6 +184,32 @@ static void test_inception(void **state) {
             inception_case(&(InceptionRequest){32, 32, (InceptionInput)input, tf32});
 }
 
+/* VGG-16 up to its second fully connected layer. */
+static void test_vgg16(void **state) {
+    (void)state;
+    if (!sides[CUDA]) skip();
+    enum { COUNT = 5, DIMENSION = 24 };
+    static const char *const path = "tests/golden/vgg16-fc2-narrow.safetensors";
+    const Dataset like = {.height = 32, .width = 32, .channels = 3};
+    uint8_t images[COUNT * 32 * 32 * 3];
+    Both features = both_poisoned(DTYPE_F32, COUNT, 1, 1, DIMENSION);
+    Error error;
+    Hash hash;
+    images_draw(images, sizeof images);
+    assert_true(hash_file(path, &hash, &error));
+    for (int s = 0; s < SIDES; s++) {
+        float host[COUNT * DIMENSION];
+        Judge *judge = judge_vgg16(&like, sides[s], path, &hash, &error);
+        if (!judge) fail_msg("%s", error.text);
+        judge_run(judge, images, COUNT, host);
+        sides[s]->copy(sides[s], features.at[s].data, host, sizeof host, COPY_TO_DEVICE);
+        sides[s]->synchronise(sides[s]);
+        judge_close(judge);
+    }
+    both_check(&features, 1e-4, "VGG-16");
+    sides_release();
+}
+
 static int all_open(void **state) {
     return sides_open(state) || scratch_make(state);
 }
@@ -191,7 +222,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bilinear),        cmocka_unit_test(test_feature_distance),
         cmocka_unit_test(test_perceptual_loss), cmocka_unit_test(test_networks),
-        cmocka_unit_test(test_inception),
+        cmocka_unit_test(test_inception),       cmocka_unit_test(test_vgg16),
     };
     return cmocka_run_group_tests(tests, all_open, all_close);
 }

@@ -234,7 +234,7 @@ static void test_wrong_files_are_refused(void **state) {
     REFUSED("vgg", "vgg16-397923af.pth", "PyTorch file", "convert_features.py");
     REFUSED("vgg", "tests/golden/network-adm.safetensors", "no kind of network");
     REFUSED("vgg", classifier_write("other.safetensors", "resnet", NULL), "'resnet'",
-            "vgg16, classifier or inception");
+            "vgg16-fc2, classifier or inception");
     REFUSED("vgg", classifier_write("vgg.safetensors", "vgg16", NULL), "features.0.weight");
     char path[1024];
     Hash hash;
