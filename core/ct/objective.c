@@ -240,5 +240,9 @@ void objective_run(Objective *o, const ObjectiveRun *run) {
 }
 
 ObjectiveRecord objective_record(const Objective *o) {
-    return (ObjectiveRecord){.loss = o->loss, .residual = o->residual, .pair = o->pair};
+    return (ObjectiveRecord){.loss = o->loss,
+                             .residual = o->residual,
+                             .pair = o->pair,
+                             .f_student = o->f_student,
+                             .f_teacher = o->f_teacher};
 }

@@ -56,10 +56,11 @@ void objective_run(Objective *, const ObjectiveRun *);
 
 /* What the micro-batches of a step leave behind, in device memory: for each place of the global batch the
  * weighted loss, the norm of f_student - f_teacher, and i of the pair (sigma_i, sigma_{i+1}) it was measured
- * on. */
+ * on; and both outputs of the last micro-batch. */
 typedef struct ObjectiveRecord {
     const float *loss, *residual;
     const int32_t *pair;
+    Tensor f_student, f_teacher;
 } ObjectiveRecord;
 ObjectiveRecord objective_record(const Objective *);
 

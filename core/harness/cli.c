@@ -10,10 +10,10 @@
 
 /* In the order of the help; those without a summary are internal. */
 static const Command *const commands[] = {
-    &command_run,    &command_ls,     &command_show,    &command_diff,   &command_log,
-    &command_sample, &command_eval,   &command_apply,   &command_table,  &command_figure,
-    &command_report, &command_data,   &command_weights, &command_export, &command_import,
-    &command_bench,  &command_doctor, &command_help,    &command_worker,
+    &command_run,    &command_ls,     &command_show,     &command_diff,    &command_log,
+    &command_sample, &command_eval,   &command_rounding, &command_apply,   &command_table,
+    &command_figure, &command_report, &command_data,     &command_weights, &command_export,
+    &command_import, &command_bench,  &command_doctor,   &command_help,    &command_worker,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

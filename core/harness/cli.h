@@ -67,7 +67,7 @@ Device *cli_device(const char *spec, int threads);
 
 extern const Command command_run, command_worker, command_help;           /* cmd_run.c, cli.c */
 extern const Command command_ls, command_log, command_show, command_diff; /* cmd_ls.c, cmd_show.c */
-extern const Command command_sample, command_eval, command_apply;
+extern const Command command_sample, command_eval, command_rounding, command_apply;
 extern const Command command_table, command_figure, command_report; /* cmd_answers.c */
 extern const Command command_data, command_weights, command_export, command_import, command_bench,
     command_doctor;

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "harness/plan.h"
 #include "train/fit.h"
+#include "train/network.h"
 
 #include <glob.h>
 #include <stdio.h>
@@ -34,7 +35,6 @@ static bool config_of(const char *file, Config *config) {
 
 /* "256 of 4096 images at a time in fp16 (61.2 GiB)" */
 static void fit_describe(const Config *config, int resolution, Precision precision, double bytes, Text *out) {
-    static const char *const names[] = {"fp32", "tf32", "bf16", "fp16"};
     const FitRequest request = {.model = &config->model,
                                 .train = &config->train,
                                 .teacher = config->ct.teacher_ema != 0,
@@ -46,10 +46,10 @@ static void fit_describe(const Config *config, int resolution, Precision precisi
     char text[32];
     format_bytes(text, (double)fit_total(&needs));
     if (micro)
-        text_append(out, "%d of %d images at a time in %s (%s)", micro, config->train.batch, names[precision],
-                    text);
+        text_append(out, "%d of %d images at a time in %s (%s)", micro, config->train.batch,
+                    precision_name(precision), text);
     else
-        text_append(out, "does not fit in %s: one image needs %s", names[precision], text);
+        text_append(out, "does not fit in %s: one image needs %s", precision_name(precision), text);
 }
 
 static void experiment_fit(const char *file, const Paths *paths, double bytes) {

@@ -9,6 +9,7 @@
 #define ICT_HARNESS_STORE_H
 
 #include "harness/plan.h"
+#include "train/rounding.h"
 
 typedef enum RunState {
     RUN_QUEUED,
@@ -96,6 +97,10 @@ bool store_prune_artifacts(Store *, const char *id, const char *kind, Error *);
 /* Where a stored artifact path lies now. */
 const char *store_locate(Store *, const char *stored, char out[1024]);
 bool store_event(Store *, const char *id, const char *level, const char *text, Error *);
+
+/* One row of what precisions do to the network of a run's checkpoint at `step` (train/rounding.h). */
+bool store_rounding(Store *, const char *id, int64_t step, int images, const char *device,
+                    const RoundingRow *, Error *);
 
 /* Rows of published.csv replace those in the database. */
 bool store_load_published(Store *, const char *csv_path, Error *);

@@ -185,8 +185,11 @@ static const char *const import_steps[] = {
     "DELETE FROM main.metric WHERE run_id IN " TAKEN,
     "DELETE FROM main.evaluation WHERE run_id IN " TAKEN,
     "DELETE FROM main.artifact WHERE run_id IN " TAKEN,
+    "DELETE FROM main.rounding WHERE run_id IN " TAKEN,
     "INSERT INTO main.metric SELECT * FROM other.metric WHERE run_id IN " TAKEN,
     "INSERT OR IGNORE INTO main.evaluation SELECT * FROM other.evaluation WHERE run_id IN "
+    "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
+    "INSERT OR IGNORE INTO main.rounding SELECT * FROM other.rounding WHERE run_id IN "
     "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
     "INSERT OR IGNORE INTO main.artifact SELECT run_id, kind, step, iif(substr(path, 1, 1) = '/', '', ?1) || "
     "path, "

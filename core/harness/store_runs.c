@@ -207,6 +207,8 @@ static bool rows_after(Store *store, const char *id, int64_t step, Error *error)
     return store_execute(store, error, "DELETE FROM metric WHERE run_id = ? AND step > ?", "ti", id, step) &&
            store_execute(store, error, "DELETE FROM evaluation WHERE run_id = ? AND step > ?", "ti", id,
                          step) &&
+           store_execute(store, error, "DELETE FROM rounding WHERE run_id = ? AND step > ?", "ti", id,
+                         step) &&
            store_execute(store, error, "DELETE FROM artifact WHERE run_id = ? AND step > ?", "ti", id, step);
 }
 

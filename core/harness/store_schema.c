@@ -55,6 +55,21 @@ static const char *const steps[] = {
     "= "
     "run_id), 'round'), ''), created FROM evaluation;"
     "DROP TABLE evaluation; ALTER TABLE evaluation_now RENAME TO evaluation;",
+    /* What low precision does to a run's network; and how fast machines were, by session of `bench`. */
+    "CREATE TABLE rounding(run_id TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE, step INTEGER NOT NULL,"
+    "  N INTEGER NOT NULL, precision TEXT NOT NULL, images INTEGER NOT NULL, device TEXT NOT NULL,"
+    "  median REAL NOT NULL, upper REAL NOT NULL, cosine REAL, rate REAL NOT NULL, created REAL NOT NULL,"
+    "  PRIMARY KEY(run_id, step, N, precision, images, device)) WITHOUT ROWID;"
+    "CREATE TABLE bench(session TEXT PRIMARY KEY, experiment TEXT NOT NULL, config TEXT NOT NULL,"
+    "  device TEXT NOT NULL, git_commit TEXT NOT NULL, versions TEXT NOT NULL, created REAL NOT NULL)"
+    "  WITHOUT ROWID;"
+    "CREATE TABLE bench_value(session TEXT NOT NULL REFERENCES bench(session) ON DELETE CASCADE,"
+    "  program TEXT NOT NULL, precision TEXT NOT NULL, batch INTEGER NOT NULL, name TEXT NOT NULL,"
+    "  value REAL NOT NULL, PRIMARY KEY(session, program, precision, batch, name)) WITHOUT ROWID;"
+    "CREATE TABLE bench_op(session TEXT NOT NULL REFERENCES bench(session) ON DELETE CASCADE,"
+    "  precision TEXT NOT NULL, images INTEGER NOT NULL, op TEXT NOT NULL, pass TEXT NOT NULL,"
+    "  calls INTEGER NOT NULL, seconds REAL NOT NULL, bytes REAL NOT NULL, flops REAL NOT NULL,"
+    "  PRIMARY KEY(session, precision, images, op, pass)) WITHOUT ROWID;",
 };
 
 int schema_version(void) {

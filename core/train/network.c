@@ -7,6 +7,11 @@ Precision network_precision(const Device *device, Precision wanted) {
     return strcmp(device->kind, "cpu") == 0 ? PRECISION_FP32 : wanted;
 }
 
+const char *precision_name(Precision precision) {
+    static const char *const names[] = {"fp32", "tf32", "bf16", "fp16"};
+    return names[precision];
+}
+
 Network network_create(const ModelConfig *model, ParamSet *params, Device *device, int n, int resolution,
                        int channels, bool train, Precision precision) {
     Graph *graph = graph_create();

@@ -9,6 +9,9 @@
 /* What the device computes a network in: `wanted`, but fp32 on a CPU. */
 Precision network_precision(const Device *, Precision wanted);
 
+/* "fp32", "tf32", "bf16", "fp16": as the configuration has them. */
+const char *precision_name(Precision);
+
 /* For `n` images of resolution^2 x channels; `train` false prepares for EVALUATE alone. Parameters are
  * declared in the set, or found there when another network of the same configuration has declared them. */
 Network network_create(const ModelConfig *, ParamSet *, Device *, int n, int resolution, int channels,

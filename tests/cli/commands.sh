@@ -43,6 +43,13 @@ check "unknown weights end with 2" status_is 2
 check "and the weights there are get named" says "ema:0.05"
 run eval "$a" --weights raw --nfe 1 --samples 512 --metrics fd-random --threads 1
 check "eval ends with 0" status_is 0
+check_rounding() { # only a card computes in several precisions
+    run rounding "$a" --device cpu
+    status_is 2 && says "the CPU computes in fp32 only" && run rounding "$a" --levels 11,5 --device cpu
+    says "--levels: '11,5' is not a list" && run figure rounding "$a"
+    says "figure 'rounding' is empty"
+}
+check "rounding says that the CPU has fp32 only" check_rounding
 check "eval stores what it found" same "$(sql "SELECT weights || nfe || samples FROM evaluation WHERE metric = 'fd-random'")" raw1512
 
 run export --json
