@@ -20,7 +20,11 @@ known() {
     "make test") return 0 ;; # this is it
     "make bench") words=(env ROUNDS=1 SECONDS_A_TURN=0.1 PYTHON=false scripts/bench "${SMALL[@]}") ;;
     "make ablation-ema") return 0 ;; # question.sh
-    "./run rounding"*) "$ICT" rounding "$id" --device cpu 2>&1 | grep -q "the CPU computes in fp32 only"; return ;; # needs a card
+    "./run rounding"*) # needs a card
+        run rounding "$id" --device cpu
+        says "the CPU computes in fp32 only"
+        return
+        ;;
     "./run bench"*) words+=("${SMALL[@]}" --seconds 0.1 --threads 1) ;;
     "./run sample"*) words+=(--out "$FOLDER/images" --threads 1) ;;
     "./run eval"*) words+=(--samples 512 --threads 1) ;;
