@@ -81,6 +81,7 @@ static void older_evaluations_get_their_rounding(void **state) {
     Error error = {0};
     run_add(fixture->store, "aa10", "");
     static const char older[] =
+        "DROP TABLE rounding; DROP TABLE bench_op; DROP TABLE bench_value; DROP TABLE bench; "
         "DROP TABLE evaluation; CREATE TABLE evaluation(run_id TEXT NOT NULL REFERENCES run(id) ON DELETE "
         "CASCADE, step INTEGER NOT NULL, weights TEXT NOT NULL, nfe INTEGER NOT NULL, metric TEXT NOT NULL, "
         "value REAL, samples INTEGER NOT NULL, features_hash TEXT NOT NULL, reference_hash TEXT NOT NULL, "
