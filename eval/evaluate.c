@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SPACES = 4, MOST_METRICS = 24 };
+enum { MOST_SPACES = 8, MOST_METRICS = 24 };
 static const double CONFIDENT = 0.9;
 
 /* A space with the metrics on it. */
@@ -39,12 +39,13 @@ const char *rounding_name(Rounding rounding) {
 
 /* ---- opening ---- */
 
-bool evaluation_check(const EvaluationConfig *config, const char *weights_folder, Error *error) {
+bool evaluation_check(const EvaluationConfig *config, const Dataset *reference, const char *weights_folder,
+                      Error *error) {
     for (int i = 0; i < config->metric_count; i++) {
         Metric metric;
         if (!metric_find(config->metrics[i], &metric))
             return error_set(error, "there is no metric '%s'", config->metrics[i]);
-        if (*metric.space && !space_available(metric.space, weights_folder, error))
+        if (*metric.space && !space_available(metric.space, reference, weights_folder, error))
             return error_wrap(error, "%s", metric.name);
     }
     return true;
@@ -172,6 +173,12 @@ typedef struct EvaluationList {
     int count;
 } EvaluationList;
 
+/* Behind what is there, as "...; text"; nothing where there is none. */
+static void protocol_append(Evaluation *e, const char *text) {
+    const size_t length = strlen(e->protocol);
+    snprintf(e->protocol + length, sizeof e->protocol - length, "%s%s", length && *text ? "; " : "", text);
+}
+
 static void list_add(EvaluationList *list, const char *features_hash, int samples, double value,
                      const char *metric, const char *protocol) {
     CHECK(list->count < MAX_EVALUATIONS, "more than %d evaluations", MAX_EVALUATIONS);
@@ -180,17 +187,19 @@ static void list_add(EvaluationList *list, const char *features_hash, int sample
     snprintf(e->metric, sizeof e->metric, "%.63s", metric);
     snprintf(e->features_hash, sizeof e->features_hash, "%s", features_hash);
     snprintf(e->reference_hash, sizeof e->reference_hash, "%s", list->evaluator->reference_hash);
-    snprintf(e->protocol, sizeof e->protocol, "%s%s%s", list->rounding,
-             *list->rounding && *protocol ? "; " : "", protocol);
+    protocol_append(e, list->rounding);
+    protocol_append(e, protocol);
 }
 
 static bool list_scores(EvaluationList *list, const Field *field, const FeatureSet *samples,
                         const FeatureSet *reference, const char *suffix, Error *error) {
     Score scores[2 * MOST_METRICS];
     const int count = metrics_score(field->metrics, field->count, samples, reference, suffix, scores, error);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         list_add(list, field->space.hash.hex, (int)samples->count, scores[i].value, scores[i].name,
                  scores[i].protocol);
+        protocol_append(&list->items[list->count - 1], field->space.note);
+    }
     return count >= 0;
 }
 

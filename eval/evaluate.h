@@ -33,8 +33,10 @@ typedef struct Evaluation {
 enum { MAX_EVALUATIONS = 256 };
 typedef struct Evaluator Evaluator;
 
-/* Whether the metrics can be computed here at all (networks without their weights cannot). */
-bool evaluation_check(const EvaluationConfig *, const char *weights_folder, Error *);
+/* Whether the metrics can be computed here at all (networks without their weights cannot). `reference` NULL:
+ * not known yet (space_available()). */
+bool evaluation_check(const EvaluationConfig *, const Dataset *reference, const char *weights_folder,
+                      Error *);
 
 /* Computes the reference's features, once per space however many metrics ask, or reads their moments from
  * the cache; trains (once per data set and folder) the classifier when `classifier` is asked for:

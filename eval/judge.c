@@ -1,9 +1,8 @@
-#include "eval/judge.h"
+#include "eval/judge_internal.h"
 #include "eval/judge_train.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "train/checkpoint.h"
-#include "train/features.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +13,7 @@ static size_t weight_bytes(const Judge *judge) {
     return (size_t)judge->params.total * sizeof(float);
 }
 
-/* For `n` images at a time. */
-static Judge *judge_create(const Dataset *like, Device *device, int n) {
+Judge *judge_create(const Dataset *like, Device *device, int n) {
     Judge *judge = calloc(1, sizeof *judge);
     CHECK(judge, "out of memory");
     *judge = (Judge){.device = device,
@@ -30,14 +28,13 @@ static Judge *judge_create(const Dataset *like, Device *device, int n) {
     return judge;
 }
 
-static void judge_set_output(Judge *judge, Value output) {
+void judge_set_output(Judge *judge, Value output) {
     judge->output = output;
     judge->dimension = graph_shape(judge->graph, output).c;
     graph_output(judge->graph, output);
 }
 
-/* After recording: plans, allocates, and uploads the weights when there are some. */
-static void judge_prepare(Judge *judge, const float *weights) {
+void judge_prepare(Judge *judge, const float *weights) {
     Device *device = judge->device;
     graph_prepare(judge->graph, device, false);
     judge->input = device->allocate(device, (size_t)judge->n * (size_t)judge->height * (size_t)judge->width *
@@ -71,49 +68,6 @@ Judge *judge_random(const Dataset *like, Device *device) {
     judge->hash = judge_hash("random", judge, weights);
     free(weights);
     return judge;
-}
-
-/* ---------------------------------------------------------------------------------------------- VGG-16 */
-
-enum { VGG_BATCH_CPU = 4, VGG_BATCH_CARD = 64 }; /* images of 224 x 224 */
-
-/* Records the network that the file describes and reads its weights, malloc'ed; NULL on error. */
-static float *vgg16_read(Judge *judge, const SafeTensors *file, Error *error) {
-    FeatureSpec spec;
-    FeatureNet net;
-    if (!features_describe(file, &spec, error)) return NULL;
-    if (spec.kind != FEATURES_VGG16_FC2) {
-        error_set(error, "holds a %s, not a vgg16-fc2", feature_kind_name(spec.kind));
-        return NULL;
-    }
-    judge_set_output(judge, vgg16_fc2_record(&spec, &judge->params, judge->graph, judge->images, &net));
-    return features_parameters(file, &judge->params, &net, error);
-}
-
-/* Hash of "vgg16 fc2 <SHA-256 of the file>". */
-static Hash vgg16_hash(const Hash *file) {
-    Text text = {0};
-    text_append(&text, "vgg16 fc2 %s", file->hex);
-    const Hash hash = hash_bytes(text.text, text.length);
-    text_free(&text);
-    return hash;
-}
-
-Judge *judge_vgg16(const Dataset *like, Device *device, const char *path, const Hash *hash, Error *error) {
-    SafeTensors file;
-    if (!features_unchanged(path, hash->hex, error) || !safetensors_open(path, &file, error)) return NULL;
-    Judge *judge = judge_create(like, device, strcmp(device->kind, "cpu") ? VGG_BATCH_CARD : VGG_BATCH_CPU);
-    float *weights = vgg16_read(judge, &file, error);
-    safetensors_close(&file);
-    if (weights) {
-        judge_prepare(judge, weights);
-        judge->hash = vgg16_hash(hash);
-        free(weights);
-        return judge;
-    }
-    error_wrap(error, "%s", path);
-    judge_close(judge);
-    return NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------- the

@@ -4,7 +4,7 @@
 #define ICT_EVAL_JUDGE_H
 
 #include "base/hash.h"
-#include "model/classifier.h"
+#include "model/features.h"
 #include "train/dataset.h"
 
 typedef struct Judge {
@@ -26,8 +26,10 @@ Judge *judge_random(const Dataset *like, Device *);
  * the file that an earlier training left in `cache_folder`. `accuracy` is that of the held-out tenth. */
 Judge *judge_classifier(const Dataset *, Device *, const char *cache_folder, double *accuracy, Error *);
 
-/* VGG-16's second fully connected layer, from a file of kind vgg16-fc2 that must have this SHA-256. */
-Judge *judge_vgg16(const Dataset *like, Device *, const char *path, const Hash *, Error *);
+/* A network whose features judge, from a file of this kind that must have this SHA-256: FEATURES_VGG16_FC2,
+ * VGG-16's second fully connected layer, or FEATURES_CLASSIFIER, means over the image of what a classifier's
+ * last stage makes. */
+Judge *judge_open(const Dataset *like, Device *, FeatureKind, const char *path, const Hash *, Error *);
 
 void judge_close(Judge *);
 

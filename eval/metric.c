@@ -22,6 +22,7 @@ enum {
     "fd-" space, "kd-" space, "precision-" space, "recall-" space, "density-" space, "coverage-" space
 const char *const metric_names[] = {SPACE_NAMES("random"),
                                     SPACE_NAMES("classifier"),
+                                    SPACE_NAMES("classifier-loss"),
                                     SPACE_NAMES("vgg16"),
                                     SPACE_NAMES("vgg16-own"),
                                     SPACE_NAMES("inception-own"),

@@ -1,24 +1,25 @@
-/* The table of feature spaces: the random one, and Inception in both conventions of input. */
+/* The table of feature spaces: random features, classifiers, VGG-16, and Inception in both conventions of
+ * input. */
 #include "eval/space.h"
 
 #include "base/text.h"
 #include "eval/judge.h"
+#include "train/classifier_file.h"
 #include "train/features.h"
 #include "train/features_inception.h"
 
+#include <stdio.h>
 #include <string.h>
-
-#define MEANWHILE                                                                                  \
-    "; without it there are fd-random, kd-random, precision-random, ... (./run help config), and " \
-    "`eval --features A.npz B.npz` takes any network's features that another tool has computed"
 
 typedef struct SpaceKind SpaceKind;
 struct SpaceKind {
     const char *name;
     bool (*open)(const SpaceKind *, Space *, const Dataset *like, Device *, const SpaceFolders *, Error *);
-    const char *missing;  /* what to say where the network is not there (open NULL) */
-    const char *weights;  /* as `weights import` knows them; NULL: it needs none */
+    const char
+        *weights; /* as `weights import` knows them; NULL: it needs none, or each data set has its own */
     InceptionInput input; /* of an Inception */
+    bool classifier;      /* the data set's, in this role */
+    ClassifierRole role;
 };
 
 /* ---- networks that are judges: random features ---- */
@@ -49,16 +50,41 @@ static bool random_open(const SpaceKind *kind, Space *space, const Dataset *like
     return space_judge(space, judge_random(like, device));
 }
 
-/* ---- VGG-16 ---- */
+/* ---- VGG-16, classifiers ---- */
 
 static bool vgg16_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
                        const SpaceFolders *folders, Error *error) {
     char path[1024];
     Hash weights;
-    if (like->channels != 3)
-        return error_set(error, "VGG-16 takes images of 3 channels, these have %d", like->channels);
     return features_find(kind->weights, folders->weights, path, &weights, error) &&
-           space_judge(space, judge_vgg16(like, device, path, &weights, error));
+           space_judge(space, judge_open(like, device, FEATURES_VGG16_FC2, path, &weights, error));
+}
+
+/* A file in the other role would turn "judged by another network" into its opposite. */
+static bool role_check(const SpaceKind *kind, const char *path, ClassifierRecord *record, Error *error) {
+    return classifier_file_read(path, record, error) &&
+           (record->role == kind->role ||
+            error_set(error, "%s: was trained as %s network, metrics on '%s' take the %s network", path,
+                      classifier_role_name(record->role), kind->name, classifier_role_name(kind->role)));
+}
+
+static bool classifier_find(const SpaceKind *kind, const Dataset *like, const char *folder, char path[1024],
+                            Hash *hash, ClassifierRecord *record, Error *error) {
+    char name[64];
+    return features_find(classifier_name(kind->role, like, name), folder, path, hash, error) &&
+           role_check(kind, path, record, error);
+}
+
+static bool classifier_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
+                            const SpaceFolders *folders, Error *error) {
+    char path[1024], seen[32];
+    ClassifierRecord record;
+    Hash weights;
+    if (!classifier_find(kind, like, folders->weights, path, &weights, &record, error) ||
+        !space_judge(space, judge_open(like, device, FEATURES_CLASSIFIER, path, &weights, error)))
+        return false;
+    snprintf(space->note, sizeof space->note, "trained on %s", image_range_name(record.trained, seen));
+    return true;
 }
 
 /* ---- Inception ---- */
@@ -107,7 +133,8 @@ static bool inception_space_open(const SpaceKind *kind, Space *space, const Data
  * that one has made oneself are inception-own and vgg16-own. */
 static const SpaceKind kinds[] = {
     {.name = "random", .open = random_open},
-    {.name = "classifier", .missing = "the features of a trained classifier are not in this build" MEANWHILE},
+    {.name = "classifier", .open = classifier_open, .classifier = true, .role = CLASSIFIER_JUDGE},
+    {.name = "classifier-loss", .open = classifier_open, .classifier = true, .role = CLASSIFIER_LOSS},
     {.name = "inception", .open = inception_space_open, .weights = "inception", .input = INCEPTION_TF1},
     {.name = "pytorch-fid",
      .open = inception_space_open,
@@ -122,21 +149,21 @@ static const SpaceKind kinds[] = {
 };
 
 static const SpaceKind *kind_find(const char *name, Error *error) {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(kinds[i].name, name)) continue;
-        if (kinds[i].open) return &kinds[i];
-        error_set(error, "%s", kinds[i].missing);
-        return NULL;
-    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(kinds[i].name, name)) return &kinds[i];
     error_set(error, "there is no feature space '%s'", name);
     return NULL;
 }
 
-bool space_available(const char *name, const char *weights_folder, Error *error) {
+bool space_available(const char *name, const Dataset *like, const char *weights_folder, Error *error) {
     const SpaceKind *kind = kind_find(name, error);
+    ClassifierRecord record;
     char path[1024];
     Hash hash;
-    return kind && (!kind->weights || features_find(kind->weights, weights_folder, path, &hash, error));
+    if (!kind) return false;
+    if (kind->classifier)
+        return !like || classifier_find(kind, like, weights_folder, path, &hash, &record, error);
+    return !kind->weights || features_find(kind->weights, weights_folder, path, &hash, error);
 }
 
 bool space_open(const char *name, const Dataset *like, Device *device, const SpaceFolders *folders,

@@ -13,6 +13,7 @@ typedef struct Space {
     int dimension; /* of a feature vector */
     int classes;   /* of the logits that an inception score needs; 0: there are none */
     Hash hash;     /* of everything that decides the features: kind, preprocessing, weights */
+    char note[48]; /* what the protocol of its numbers says of it: the images that a classifier has seen */
     void *network;
     /* count images (bytes, NHWC) to count x dimension features and, unless NULL, count x classes logits. */
     void (*run)(void *network, const uint8_t *images, int count, float *features, float *logits);
@@ -29,7 +30,8 @@ typedef struct SpaceFolders {
 bool space_open(const char *name, const Dataset *like, Device *, const SpaceFolders *, Space *, Error *);
 void space_close(Space *);
 
-/* The same error without opening anything: for the first second of a run, not its last. */
-bool space_available(const char *name, const char *weights_folder, Error *);
+/* The same error without opening anything: for the first second of a run, not its last. `like` NULL: not
+ * known yet, so classifiers, of which every data set has its own, are not looked for. */
+bool space_available(const char *name, const Dataset *like, const char *weights_folder, Error *);
 
 #endif

@@ -5,7 +5,7 @@
     SELECT line.*, e.nfe, e.value
       FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
      WHERE e.nfe > 0 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = setting(config, 'evaluation.samples') + 0
-       AND e.protocol = setting(config, 'evaluation.rounding')
+       AND own_protocol(config, e.protocol)
        AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
 ), mean AS (
     SELECT series, nfe, avg(value) AS mean,

@@ -2,13 +2,13 @@
 -- caption: Means over each tick; quality at every evaluation beside its floor (real images against real ones) and two trivial generators.
 WITH this AS (
     SELECT r.*, x.name AS experiment, 1.0 * setting(r.config, 'train.batch') AS batch,
-           setting(r.config, 'evaluation.weights') AS weights, setting(r.config, 'evaluation.samples') + 0 AS samples, setting(r.config, 'evaluation.rounding') AS protocol
+           setting(r.config, 'evaluation.weights') AS weights, setting(r.config, 'evaluation.samples') + 0 AS samples
       FROM run r JOIN experiment x ON x.id = r.experiment_id WHERE r.id = :run
 ), last AS (
     SELECT max(images) AS images FROM metric WHERE run_id = :run
 ), judge AS (   -- FID where there is one, else the first of the other Frechet distances
-    SELECT e.metric FROM evaluation e JOIN this USING (weights, samples, protocol)
-     WHERE e.run_id = :run AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') ORDER BY e.metric <> 'fid', e.metric LIMIT 1
+    SELECT e.metric FROM evaluation e JOIN this USING (weights, samples)
+     WHERE e.run_id = :run AND own_protocol(config, e.protocol) AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') ORDER BY e.metric <> 'fid', e.metric LIMIT 1
 )
 SELECT series, images, value FROM (
     SELECT 0 AS part, 'note: ' || experiment || iif(arm = '', '', ', ' || arm) || ', scale ' || scale || ', seed ' || seed || ', data '
@@ -23,8 +23,8 @@ SELECT series, images, value FROM (
      WHERE NOT EXISTS (SELECT 1 FROM metric WHERE run_id = :run AND name = 'learning_rate')
     UNION ALL
     SELECT 1 + e.nfe, 'quality ' || e.metric || ', ' || e.nfe || iif(e.nfe = 1, ' step', ' steps'), e.step * batch, e.value
-      FROM evaluation e JOIN judge USING (metric) JOIN this USING (weights, samples, protocol)
-     WHERE e.run_id = :run AND e.nfe > 0
+      FROM evaluation e JOIN judge USING (metric) JOIN this USING (weights, samples)
+     WHERE e.run_id = :run AND own_protocol(config, e.protocol) AND e.nfe > 0
     UNION ALL
     SELECT 100, CASE e.metric WHEN judge.metric || '-pixels' THEN 'reference independent pixels'
                               WHEN judge.metric || '-mean-noise' THEN 'reference mean image + noise'

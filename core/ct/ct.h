@@ -19,6 +19,7 @@ typedef enum Weighting { WEIGHTING_ONE, WEIGHTING_INVERSE_GAP } Weighting;
 typedef enum TeacherSchedule { TEACHER_FIXED, TEACHER_CT } TeacherSchedule;
 
 /* The network of the perceptual distance. */
+#define PERCEPTUAL_CLASSIFIER "classifier" /* stands for the data set's own loss network */
 typedef struct FeatureConfig {
     char name[64]; /* of the weights: "vgg16-lpips" */
     char hash[72]; /* SHA-256 of their file, "any" before it is known */

@@ -247,10 +247,10 @@ static bool bench_plan(Bench *bench, char **words, int count, Error *error) {
 
 static bool bench_all(Bench *bench, Error *error) {
     int micro_batch = 0;
-    if (!config_bind_features(&bench->config, bench->paths.weights, bench->features, error) ||
-        !dataset_open(&bench->config.data, bench->paths.data, &bench->data, error))
-        return false;
-    bool done = device_open(bench->device_spec, bench->threads, &bench->device, error);
+    if (!dataset_open(&bench->config.data, bench->paths.data, &bench->data, error)) return false;
+    bool done =
+        config_bind_features(&bench->config, &bench->data, bench->paths.weights, bench->features, error) &&
+        device_open(bench->device_spec, bench->threads, &bench->device, error);
     if (done) {
         if (bench->tuned && bench->device->tune) bench->device->tune(bench->device);
         done = steps_measure(bench, &micro_batch, error);

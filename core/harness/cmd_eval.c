@@ -24,7 +24,7 @@ bool eval_options_apply(const EvalOptions *options, const Paths *paths, Config *
         snprintf(text, sizeof text, "[%s]", options->metrics);
         if (!config_set(config, "evaluation.metrics", text, error)) return false;
     }
-    return evaluation_check(evaluation, paths->weights, error);
+    return evaluation_check(evaluation, NULL, paths->weights, error);
 }
 
 bool eval_finish_table(EvalTable *table, const EvalOptions *options, Error *error) {

@@ -94,7 +94,8 @@ const Key config_keys[] = {
     {"ct.huber_c", KEY_NUMBER, ONE(ct.huber_c), IDENTITY, "0", "[0, inf)",
      "c of pseudo-Huber; 0: 0.00054 sqrt(d)"},
     {"ct.perceptual", KEY_NAME, ONE(ct.perceptual.name), IDENTITY, "vgg16-lpips", NULL,
-     "the network of the perceptual distance, a name under weights/"},
+     "the network of the perceptual distance, a name under weights/; classifier: the data set's loss "
+     "network"},
     {"ct.perceptual_hash", KEY_NAME, ONE(ct.perceptual.hash), IDENTITY, "any", NULL,
      "SHA-256 that its file must have; any: filled in from weights/ when a run is planned"},
     {"ct.perceptual_pool", KEY_WORD, ONE(ct.perceptual.pool), IDENTITY, "max", "mean|max",
@@ -152,7 +153,9 @@ const Key config_keys[] = {
      "to bytes: round as EDM, trunc as OpenAI"},
     {"evaluation.metrics", KEY_NAME, MANY(evaluation.metrics, evaluation.metric_count), IDENTITY,
      "[fd-random]", NULL,
-     "what to measure: {fd,kd,precision,recall,density,coverage}-random, fid, kid, is, ..., classifier"},
+     "what to measure: {fd,kd,precision,recall,density,coverage}-{random,classifier,vgg16}, fid, kid, is, "
+     "..., "
+     "classifier"},
     {"evaluation.grid", KEY_INT, ONE(evaluation.grid), NO_IDENTITY, "64", "[0, 1024]",
      "images in the sample picture; 0: none"},
 };

@@ -72,8 +72,12 @@ bool config_check(const Config *, Error *);
 bool config_bind(Config *, const Dataset *, Error *);
 
 /* The same for the network of a perceptual distance: its checksum, which must be the one asked for if one is,
- * and in `path` its file below `folder` (weights); "" with other distances. */
-bool config_bind_features(Config *, const char *folder, char path[1024], Error *);
+ * and in `path` its file below `folder` (weights); "" with other distances. A judge is refused. */
+bool config_bind_features(Config *, const Dataset *, const char *folder, char path[1024], Error *);
+
+/* Whether the judge is there, if a metric asks for it, and has seen none of the images that the network of
+ * the perceptual distance (`loss`, its file or "") was trained on. */
+bool config_check_judge(const Config *, const Dataset *, const char *folder, const char *loss, Error *);
 
 /* Every key with type, default, range and help. */
 void config_help(Text *out);

@@ -88,6 +88,20 @@ static void run_name(const Point *point, const Axes *axes, const NamedSettings *
     }
 }
 
+/* The networks that a run is trained against and judged by. */
+static bool run_bind_weights(Planner *planner, const Point *point, const Experiment *experiment,
+                             const Dataset *data, RunSpec *run) {
+    const char *folder = planner->request->weights_folder ? planner->request->weights_folder : "weights";
+    Error error;
+    char path[1024];
+    const bool bound = config_bind_features(&run->config, data, folder, path, &error);
+    if (bound && config_check_judge(&run->config, data, folder, path, &error)) return true;
+    problem_add(&planner->problems,
+                point_place(point, bound ? "evaluation.metrics" : "ct.distance", experiment->file), "%s",
+                error.text);
+    return false;
+}
+
 /* The data set's hash, and what the configuration takes from it. */
 static bool run_bind(Planner *planner, const Point *point, const Experiment *experiment, RunSpec *run) {
     Error error;
@@ -102,11 +116,7 @@ static bool run_bind(Planner *planner, const Point *point, const Experiment *exp
         point_complain(planner, point, experiment, error.text);
         return false;
     }
-    const char *weights = planner->request->weights_folder;
-    char path[1024];
-    if (config_bind_features(&run->config, weights ? weights : "weights", path, &error)) return true;
-    problem_add(&planner->problems, point_place(point, "ct.distance", experiment->file), "%s", error.text);
-    return false;
+    return run_bind_weights(planner, point, experiment, data, run);
 }
 
 static void run_add(Planner *planner, const Point *point, const Experiment *experiment, const char *scale,

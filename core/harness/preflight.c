@@ -56,6 +56,6 @@ bool preflight_check(const Worker *worker, Error *error) {
              format_bytes(text[3], checkpoints), format_bytes(text[4], disk));
     const bool on_host = !strcmp(worker->device->kind, "cpu");
     return preflight_precision(worker->device->kind, worker->config.precision, error) &&
-           evaluation_check(&worker->config.evaluation, worker->paths.weights, error) &&
+           evaluation_check(&worker->config.evaluation, &worker->data, worker->paths.weights, error) &&
            (!on_host || memory_check(arena, memory, error)) && disk_check(worker, checkpoints, disk, error);
 }

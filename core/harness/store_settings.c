@@ -2,7 +2,9 @@
  *
  *   setting(config, key)                  of a stored configuration (run.config)
  *   experiment_setting(experiment, key)   of experiments/<experiment>.yaml, resolved as it would run; at its
- * own scale
+ *                                         own scale
+ *   own_protocol(config, protocol)        whether an evaluation was made as the run's own are: its rounding,
+ * no repeats
  *
  *   artifact_file(path)                   where a stored artifact lies now
  *   png_width(file)                       in pixels
@@ -22,6 +24,19 @@ static void sql_setting(sqlite3_context *context, int count, sqlite3_value **val
                *key = (const char *)sqlite3_value_text(values[1]);
     if (config && key && config_text_get(config, key, value, sizeof value))
         sqlite3_result_text(context, value, -1, SQLITE_TRANSIENT);
+}
+
+/* "round; trained on 25000-44999" is one, "round; mean of 3 repeats" is not. */
+static void sql_own_protocol(sqlite3_context *context, int count, sqlite3_value **values) {
+    (void)count;
+    char rounding[256];
+    const char *config = (const char *)sqlite3_value_text(values[0]),
+               *protocol = (const char *)sqlite3_value_text(values[1]);
+    if (!config || !protocol || !config_text_get(config, "evaluation.rounding", rounding, sizeof rounding))
+        return;
+    const bool same =
+        strcspn(protocol, ";") == strlen(rounding) && !strncmp(protocol, rounding, strlen(rounding));
+    sqlite3_result_int(context, same && !strstr(protocol, " repeats"));
 }
 
 static bool experiment_plan(const char *name, Plan *plan) {
@@ -76,6 +91,8 @@ bool settings_register(Store *store, Error *error) {
                                     sql_setting, NULL, NULL) == SQLITE_OK &&
             sqlite3_create_function(store->db, "experiment_setting", 2, SQLITE_UTF8, NULL,
                                     sql_experiment_setting, NULL, NULL) == SQLITE_OK &&
+            sqlite3_create_function(store->db, "own_protocol", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+                                    sql_own_protocol, NULL, NULL) == SQLITE_OK &&
             sqlite3_create_function(store->db, "artifact_file", 1, SQLITE_UTF8, store, sql_artifact_file,
                                     NULL, NULL) == SQLITE_OK &&
             sqlite3_create_function(store->db, "png_width", 1, SQLITE_UTF8, NULL, sql_png_width, NULL,

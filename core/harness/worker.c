@@ -138,7 +138,8 @@ static bool data_open(Worker *worker, Error *error) {
 }
 
 static bool trainer_make(Worker *worker, Error *error) {
-    if (!config_bind_features(&worker->config, worker->paths.weights, worker->features, error)) return false;
+    if (!config_bind_features(&worker->config, &worker->data, worker->paths.weights, worker->features, error))
+        return false;
     worker->config_hash = training_hash(&worker->config);
     snprintf(worker->name, sizeof worker->name, "run %s", worker->id);
     const TrainSetup setup = {.model = &worker->config.model,

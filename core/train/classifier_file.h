@@ -12,6 +12,7 @@
 
 #include "model/classifier.h"
 #include "train/dataset.h"
+#include "train/safetensors.h"
 
 typedef enum ClassifierRole { CLASSIFIER_JUDGE, CLASSIFIER_LOSS } ClassifierRole;
 const char *classifier_role_name(ClassifierRole); /* "judge", "loss" */
@@ -42,5 +43,22 @@ typedef struct ClassifierFacts {
 /* `values`: the flat host array of the network's parameters. */
 bool classifier_file_write(const char *path, const ParamSet *, const float *values, const ClassifierFacts *,
                            Error *);
+
+/* ---- classifier_read.c ---- */
+
+/* What a file says of itself. */
+typedef struct ClassifierRecord {
+    ClassifierRole role;
+    char dataset[64], data_hash[65];
+    ImageRange trained;
+} ClassifierRecord;
+
+/* False, and an error, when the file is no classifier of this project's. */
+bool classifier_record_read(const SafeTensors *, ClassifierRecord *, Error *);
+bool classifier_file_read(const char *path, ClassifierRecord *, Error *);
+
+/* Loss network and judge are of different roles and have seen no image in common; otherwise what a model was
+ * trained to please would also judge it. */
+bool classifiers_independent(const ClassifierRecord *loss, const ClassifierRecord *judge, Error *);
 
 #endif

@@ -199,7 +199,7 @@ static void test_vgg16(void **state) {
     assert_true(hash_file(path, &hash, &error));
     for (int s = 0; s < SIDES; s++) {
         float host[COUNT * DIMENSION];
-        Judge *judge = judge_vgg16(&like, sides[s], path, &hash, &error);
+        Judge *judge = judge_open(&like, sides[s], FEATURES_VGG16_FC2, path, &hash, &error);
         if (!judge) fail_msg("%s", error.text);
         judge_run(judge, images, COUNT, host);
         sides[s]->copy(sides[s], features.at[s].data, host, sizeof host, COPY_TO_DEVICE);

@@ -246,7 +246,7 @@ static void official_names_need_official_weights(void **state) {
     (void)state;
     Error error;
     const EvaluationConfig config = {.metrics = {"fd-random", "fid"}, .metric_count = 2};
-    assert_false(evaluation_check(&config, scratch("weights"), &error));
+    assert_false(evaluation_check(&config, NULL, scratch("weights"), &error));
     assert_mentions(&error, "fid: ");
     assert_mentions(&error, "pt_inception-2015-12-05-6726825d.pth");
     assert_mentions(&error, "--features");

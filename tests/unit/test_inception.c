@@ -136,8 +136,8 @@ static void test_spaces(void **state) {
     Hash own, tf1, half;
     char folder[1100], file[1200];
     if (!features_import("inception-own", NARROW, scratch("spaces"), &error)) fail_msg("%s", error.text);
-    assert_false(space_available("inception", scratch("spaces"), &error));
-    assert_true(space_available("inception-own", scratch("spaces"), &error));
+    assert_false(space_available("inception", NULL, scratch("spaces"), &error));
+    assert_true(space_available("inception-own", NULL, scratch("spaces"), &error));
     space_case("inception-own", "small.tf1", &own);
     /* behind the importer's back: it would not take these weights */
     snprintf(folder, sizeof folder, "%s/inception", scratch("spaces"));

@@ -58,6 +58,16 @@ static void settings_are_those_of_run_and_experiment(void **state) {
     Store *store = ((Fixture *)*state)->store;
     assert_sql(store, "SELECT setting('seed: 3' || char(10) || 'ct.s0: 7', 'ct.s0')", "7");
     assert_sql(store, "SELECT setting('ct.s0: 7', 'ct.s1') IS NULL", "1");
+    const char *const protocols[][2] = {{"round", "1"},
+                                        {"round; trained on 0-9", "1"},
+                                        {"round; mean of 3 repeats", "0"},
+                                        {"rounding", "0"},
+                                        {"trunc", "0"}};
+    for (int i = 0; i < 5; i++) {
+        char sql[128];
+        snprintf(sql, sizeof sql, "SELECT own_protocol('evaluation.rounding: round', '%s')", protocols[i][0]);
+        assert_sql(store, sql, protocols[i][1]);
+    }
     assert_sql(store, "SELECT experiment_setting('cifar10_main', 'ct.s1')", "1280");
     assert_sql(store, "SELECT experiment_setting('imagenet64_main', 'model.attention')", "[32, 16, 8]");
     assert_sql(store, "SELECT experiment_setting('cifar10_main', 'ct.s9') IS NULL", "1");

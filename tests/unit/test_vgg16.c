@@ -35,11 +35,11 @@ static uint8_t *images_make(int block, Dataset *like) {
     return images;
 }
 
-static Judge *judge_open(const Dataset *like) {
+static Judge *narrow_open(const Dataset *like) {
     Error error;
     Hash hash;
     if (!hash_file(NARROW, &hash, &error)) fail_msg("%s", error.text);
-    Judge *judge = judge_vgg16(like, device, NARROW, &hash, &error);
+    Judge *judge = judge_open(like, device, FEATURES_VGG16_FC2, NARROW, &hash, &error);
     if (!judge) fail_msg("%s", error.text);
     return judge;
 }
@@ -50,7 +50,7 @@ static Judge *judge_open(const Dataset *like) {
 static void golden_case(const char *name, int block) {
     Dataset like;
     const uint8_t *images = images_make(block, &like);
-    Judge *judge = judge_open(&like);
+    Judge *judge = narrow_open(&like);
     const Tensor expected = golden_tensor(name, "features");
     const int64_t count = tensor_count(&expected);
     assert_int_equal(count, 2 * judge->dimension);
@@ -81,7 +81,7 @@ static void test_features_do_not_depend_on_the_batch(void **state) {
     const size_t image = (size_t)like.height * (size_t)like.width * 3;
     uint8_t *images = array_poisoned(COUNT * image);
     for (int i = 0; i < COUNT; i++) memcpy(images + (size_t)i * image, two + (size_t)(i % 2) * image, image);
-    Judge *judge = judge_open(&like);
+    Judge *judge = narrow_open(&like);
     const int dimension = judge->dimension;
     float *all = floats_poisoned(COUNT * (int64_t)dimension), *one = floats_poisoned(dimension);
     judge_run(judge, images, COUNT, all);
@@ -104,8 +104,8 @@ static void test_space(void **state) {
     const EvaluationConfig official = {.metrics = {"recall-vgg16"}, .metric_count = 1},
                            own = {.metrics = {"recall-vgg16-own"}, .metric_count = 1};
     if (!features_import("vgg16-own", NARROW, folders.weights, &error)) fail_msg("%s", error.text);
-    assert_true(evaluation_check(&own, folders.weights, &error));
-    assert_false(evaluation_check(&official, folders.weights, &error));
+    assert_true(evaluation_check(&own, NULL, folders.weights, &error));
+    assert_false(evaluation_check(&official, NULL, folders.weights, &error));
     assert_mentions(&error, "vgg16-397923af.pth");
     assert_mentions(&error, "convert_features.py vgg16-fc2");
     assert_mentions(&error, "eval --features");
@@ -142,9 +142,9 @@ static void test_wrong_files_are_refused(void **state) {
     assert_false(features_open(NARROW, NULL, &request, device, &perceptual, &error));
     assert_mentions(&error, "has no gradients");
     assert_true(hash_file(lpips, &hash, &error));
-    assert_null(judge_vgg16(&like, device, lpips, &hash, &error));
+    assert_null(judge_open(&like, device, FEATURES_VGG16_FC2, lpips, &hash, &error));
     assert_mentions(&error, "holds a vgg16, not a vgg16-fc2");
-    assert_null(judge_vgg16(&like, device, NARROW, &hash, &error));
+    assert_null(judge_open(&like, device, FEATURES_VGG16_FC2, NARROW, &hash, &error));
     assert_mentions(&error, "SHA-256");
 }
 
