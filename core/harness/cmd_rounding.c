@@ -91,7 +91,6 @@ static bool run_open(const RoundingOptions *options, const Paths *paths, Store *
     Config config;
     Dataset data;
     if (!loaded_find(run, paths->results, path, &config, error) ||
-        !config_bind_features(&config, paths->weights, features, error) ||
         !dataset_open(&config.data, paths->data, &data, error))
         return false;
     const RoundingSetup setup = {.checkpoint = path,
@@ -104,7 +103,9 @@ static bool run_open(const RoundingOptions *options, const Paths *paths, Store *
                                  .images = options->images,
                                  .loss_scale = config.train.loss_scale,
                                  .features = features};
-    const bool done = config_bind(&config, &data, error) && run_measure(options, &setup, store, run, error);
+    const bool done = config_bind(&config, &data, error) &&
+                      config_bind_features(&config, &data, paths->weights, features, error) &&
+                      run_measure(options, &setup, store, run, error);
     dataset_close(&data);
     return done;
 }
