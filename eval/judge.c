@@ -93,25 +93,8 @@ static bool classifier_write(const char *path, const ParamSet *params, const flo
                              Error *error) {
     char text[32], folder[1024];
     const char *metadata[] = {"accuracy", format_double(text, accuracy)};
-    SafeTensor *tensors = calloc((size_t)params->count, sizeof *tensors);
-    float *values = calloc((size_t)params->total, sizeof *values);
-    CHECK(tensors && values, "out of memory");
-    for (int i = 0; i < params->count; i++) {
-        const Param *p = &params->params[i];
-        SafeTensor *t = &tensors[i];
-        *t = (SafeTensor){.dtype = "F32",
-                          .rank = p->rank,
-                          .data = values + p->offset,
-                          .bytes = (size_t)p->count * sizeof(float)};
-        snprintf(t->name, sizeof t->name, "%s", p->name);
-        for (int k = 0; k < p->rank; k++) t->shape[k] = p->shape[k];
-        param_to_file(p, weights, values + p->offset);
-    }
-    const bool ok = folder_make(path_folder(folder, path), error) &&
-                    safetensors_write(path, tensors, params->count, metadata, 1, error);
-    free(tensors);
-    free(values);
-    return ok;
+    return folder_make(path_folder(folder, path), error) &&
+           weights_write(path, params, weights, metadata, 1, error);
 }
 
 Judge *judge_classifier(const Dataset *data, Device *device, const char *cache_folder, double *accuracy,
@@ -133,8 +116,8 @@ Judge *judge_classifier(const Dataset *data, Device *device, const char *cache_f
     classifier_path(data, cache_folder, path);
     bool ok = classifier_read(path, &judge->params, weights, accuracy);
     if (!ok) {
-        *accuracy = judge_train(data, device, &judge->params, weights);
-        ok = classifier_write(path, &judge->params, weights, *accuracy, error);
+        ok = judge_train(data, device, weights, accuracy, error) &&
+             classifier_write(path, &judge->params, weights, *accuracy, error);
     }
     judge_prepare(judge, weights);
     judge->hash = judge_hash("classifier", judge, weights);

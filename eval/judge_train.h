@@ -1,17 +1,17 @@
-/* Training of the classifier that judges samples: cross-entropy, Adam, one-cycle learning rate (Smith & Topin
- * 2017), label smoothing, and noise of random strength on the images, so that it judges what is drawn and not
- * its grain; no flips, because flipped shapes are other shapes. */
+/* The classifier that judges samples in passing: a small network, trained for some seconds with noise of
+ * random strength on the images, so that it judges what is drawn and not its grain; no flips, because flipped
+ * shapes are other shapes. Trained as every classifier is (train/trainer.h), but kept by nobody as a run. */
 #ifndef ICT_EVAL_JUDGE_TRAIN_H
 #define ICT_EVAL_JUDGE_TRAIN_H
 
-#include "model/param.h"
+#include "backend/backend.h"
 #include "train/dataset.h"
 
 /* Raised whenever network or training change, so that cached classifiers are not mistaken for the new one. */
 enum { JUDGE_RECIPE = 3 };
 
-/* Trains on the first nine tenths of the images; returns the accuracy on the rest. `weights` (flat, host)
- * receives the result. */
-double judge_train(const Dataset *, Device *, const ParamSet *, float *weights);
+/* Trains classifier_small() on the first nine tenths of the images; `accuracy` is that on the rest. `weights`
+ * (flat, host) receives the result. */
+bool judge_train(const Dataset *, Device *, float *weights, double *accuracy, Error *);
 
 #endif

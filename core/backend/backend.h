@@ -233,14 +233,15 @@ typedef struct NoiseEmbed {
     Tensor y;
 } NoiseEmbed;
 
-/* x0 = images of the step in [-1, 1], flipped at random when asked. The image at place b of the global batch
- * is order(step * batch + b) of the epoch's permutation (base/philox and backend/order.h). */
+/* x0 = images of the step in [-1, 1], at random flipped, and moved by up to `shift` pixels, edges mirrored.
+ * Place b of the global batch has image order(step * batch + b) of the epoch's permutation (order.h). */
 typedef struct BatchGather {
     const uint8_t *images; /* count x h x w x c */
     const int32_t *labels; /* NULL without labels */
     uint32_t count, batch; /* images in the set; size of the global batch */
     bool gathered;         /* images and labels are the global batch already, in its order */
     bool flip;
+    int shift;
     float label_dropout; /* share of the one-hot rows that are left zero: the class is hidden */
     DrawKey draw;
     Tensor y;       /* n x h x w x c, fp32 */
@@ -248,8 +249,7 @@ typedef struct BatchGather {
     Tensor one_hot; /* n x classes fp32, the network's label input (1 at the label, else 0), or absent */
 } BatchGather;
 
-/* Draws the pair index of every sample and gathers both levels: teacher = level[i], student = level[i + 1].
- */
+/* Draws the pair index of every sample and gathers its levels: teacher = level[i], student = level[i + 1]. */
 typedef struct LevelDraw {
     const LevelTable *table;
     DrawKey draw;

@@ -19,6 +19,27 @@ PHILOX_FUNCTION bool draw_flip(const DrawKey *draw, uint32_t image) {
     return random_block(draw_key(draw, STREAM_FLIP, image), 0).x[0] >> 31;
 }
 
+/* Rows and columns by which the image is moved, each of -shift .. shift equally likely. */
+typedef struct Shift {
+    int y, x;
+} Shift;
+PHILOX_FUNCTION Shift draw_shift(const DrawKey *draw, int shift, uint32_t image) {
+    Shift by = {0, 0};
+    if (!shift) return by;
+    const Random4 random = random_block(draw_key(draw, STREAM_SHIFT, image), 0);
+    const uint64_t steps = 2 * (uint64_t)shift + 1;
+    by.y = (int)(random.x[0] * steps >> 32) - shift;
+    by.x = (int)(random.x[1] * steps >> 32) - shift;
+    return by;
+}
+
+/* Where place `at`, which may lie outside, is found in a row of `size` that is mirrored at its first and last
+ * element. */
+PHILOX_FUNCTION int reflect_place(int at, int size) {
+    at = at < 0 ? -at : at;
+    return at < size ? at : 2 * (size - 1) - at;
+}
+
 /* Whether the image's class is hidden from the network: its 16-bit lane is below the rate. */
 PHILOX_FUNCTION bool draw_hides_label(const DrawKey *draw, float rate, uint32_t image) {
     const uint32_t lane = random_block(draw_key(draw, STREAM_LABEL, image), 0).x[0] >> 16;

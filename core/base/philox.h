@@ -31,6 +31,7 @@ enum {
     STREAM_FEATURE = 8,  /* random feature networks */
     STREAM_EVALUATE = 9, /* subsets in metrics */
     STREAM_LABEL = 10,   /* labels: which classes are hidden in training, which are drawn in evaluation */
+    STREAM_SHIFT = 11,   /* by how much a classifier's images are moved */
     STREAM_DROPOUT = 64
 };
 

@@ -49,12 +49,13 @@ static char *meter_print(const Meter *meter) {
     return text.text;
 }
 
+/* The last number, a classifier's, is missing in files of before there were any. */
 static bool meter_parse(const char *text, Meter *meter) {
     double *numbers = (double *)meter;
     for (int i = 0; i < METER_NUMBERS; i++) {
         char *end;
         numbers[i] = strtod(text, &end);
-        if (end == text) return false;
+        if (end == text) return i == METER_NUMBERS - 1 && *text == 0;
         text = end;
     }
     return *text == 0;

@@ -1,10 +1,9 @@
 #include "train/classifier_file.h"
 
 #include "base/text.h"
-#include "train/safetensors.h"
+#include "train/checkpoint.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char *classifier_role_name(ClassifierRole role) {
@@ -42,27 +41,6 @@ ImageRange classifier_held_out(int count) {
 
 /* ---- the file ---- */
 
-static SafeTensor tensor_of(const Param *p, const float *values, float *file) {
-    SafeTensor tensor = {
-        .dtype = "F32", .rank = p->rank, .data = file + p->offset, .bytes = (size_t)p->count * sizeof(float)};
-    snprintf(tensor.name, sizeof tensor.name, "%s", p->name);
-    for (int k = 0; k < p->rank; k++) tensor.shape[k] = p->shape[k];
-    param_to_file(p, values, file + p->offset);
-    return tensor;
-}
-
-static bool tensors_write(const char *path, const ParamSet *params, const float *values,
-                          const char *const *metadata, int pairs, Error *error) {
-    SafeTensor *tensors = calloc((size_t)params->count, sizeof *tensors);
-    float *file = calloc((size_t)params->total, sizeof *file);
-    CHECK(tensors && file, "out of memory for %lld parameters", (long long)params->total);
-    for (int i = 0; i < params->count; i++) tensors[i] = tensor_of(&params->params[i], values, file);
-    const bool written = safetensors_write(path, tensors, params->count, metadata, pairs, error);
-    free(tensors);
-    free(file);
-    return written;
-}
-
 bool classifier_file_write(const char *path, const ParamSet *params, const float *values,
                            const ClassifierFacts *facts, Error *error) {
     char resolution[16], trained[32], held_out[32], accuracy[32];
@@ -77,6 +55,6 @@ bool classifier_file_write(const char *path, const ParamSet *params, const float
                                     "accuracy",   format_double(accuracy, facts->accuracy),
                                     "run",        facts->run ? facts->run : "",
                                     "commit",     facts->commit ? facts->commit : ""};
-    return tensors_write(path, params, values, metadata, (int)(sizeof metadata / sizeof *metadata) / 2,
+    return weights_write(path, params, values, metadata, (int)(sizeof metadata / sizeof *metadata) / 2,
                          error);
 }

@@ -9,21 +9,34 @@ int meter_bin(const CtConfig *ct, double sigma) {
     return bin < 0 ? 0 : bin >= SIGMA_BINS ? SIGMA_BINS - 1 : bin;
 }
 
-void meter_add(Meter *meter, const StepRecord *record) {
-    double loss = 0, residual = 0;
+/* Mean residual of the step; its images into the bins of their noise levels. */
+static double levels_add(Meter *meter, const StepRecord *record) {
+    double residual = 0;
     for (int i = 0; i < record->batch; i++) {
         const int bin = record->bin_of_pair[record->pair[i]];
-        loss += record->loss[i];
         residual += record->residual[i];
         meter->bin_loss[bin] += record->loss[i];
         meter->bin_residual[bin] += record->residual[i];
         meter->bin_images[bin] += 1;
     }
+    return residual / record->batch;
+}
+
+static double correct_share(const StepRecord *record) {
+    int64_t correct = 0;
+    for (int i = 0; i < record->batch; i++) correct += record->correct[i];
+    return (double)correct / record->batch;
+}
+
+void meter_add(Meter *meter, const StepRecord *record) {
+    double loss = 0;
+    for (int i = 0; i < record->batch; i++) loss += record->loss[i];
+    if (record->residual) meter->residual += levels_add(meter, record);
+    if (record->correct) meter->accuracy += correct_share(record);
     const double update = sqrt(record->report.update_square), above = update - meter->update_mean;
     meter->steps += 1;
     meter->images += record->batch;
     meter->loss += loss / record->batch;
-    meter->residual += residual / record->batch;
     if (!record->report.non_finite) meter->gradient_norm += sqrt(record->report.gradient_square);
     meter->update_mean += above / meter->steps;
     meter->update_spread += above * (update - meter->update_mean);

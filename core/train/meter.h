@@ -14,15 +14,18 @@ typedef struct Meter {
     double update_mean, update_spread;    /* running mean and sum of squared deviations (Welford 1962) */
     double non_finite;
     double bin_loss[SIGMA_BINS], bin_residual[SIGMA_BINS], bin_images[SIGMA_BINS];
+    double accuracy; /* of a classifier; sums like the loss */
 } Meter;
 enum { METER_NUMBERS = sizeof(Meter) / sizeof(double) };
 
 /* What one step leaves behind, on the host. */
 typedef struct StepRecord {
     int batch;
-    const float *loss, *residual; /* of each image */
+    const float *loss;     /* of each image */
+    const float *residual; /* of consistency training; NULL of a classifier's, as the next two */
     const int32_t *pair;
     const int *bin_of_pair; /* meter_bin of each pair's upper sigma, the student's */
+    const int32_t *correct; /* 1 where a classifier is right; NULL of consistency training */
     UpdateReport report;
 } StepRecord;
 

@@ -51,8 +51,9 @@ static Tick tick_make(const Trainer *t) {
                  .N = t->N,
                  .loss = m->loss / m->steps,
                  .gradient_norm = m->gradient_norm / m->steps,
-                 .residual = m->residual / m->steps,
-                 .learning_rate = t->setup.train->optimiser.learning_rate,
+                 .residual = t->classification ? NAN : m->residual / m->steps,
+                 .accuracy = t->classification ? m->accuracy / m->steps : NAN,
+                 .learning_rate = rate_at(t, t->step - 1),
                  .images_per_second = m->images / m->seconds,
                  .seconds = m->seconds,
                  .update_norm_mean = m->update_mean,
@@ -75,6 +76,7 @@ static bool tick_report(Trainer *t, const TrainHooks *hooks, Error *error) {
 
 static bool checkpoint_save(Trainer *t, const TrainHooks *hooks, Error *error) {
     const TrainSetup *setup = &t->setup;
+    if (!setup->folder) return true;
     CheckpointFacts facts = {.step = t->step,
                              .images = t->step * setup->train->batch,
                              .N = t->N,
@@ -116,12 +118,11 @@ static int window_most(const Trainer *t) {
 /* Steps until something is due, N changes, or the window is full. */
 static int window_length(const Trainer *t) {
     const TrainConfig *train = t->setup.train;
-    const int N = ct_levels(t->setup.ct, t->step, train->steps), most = window_most(t);
+    const int N = levels_at(t, t->step), most = window_most(t);
     int length = 1;
     for (; length < most; length++) {
         const int64_t step = t->step + length;
-        if (ticks(train, step) || saves(train, step) || ct_levels(t->setup.ct, step, train->steps) != N)
-            break;
+        if (ticks(train, step) || saves(train, step) || levels_at(t, step) != N) break;
     }
     return length;
 }

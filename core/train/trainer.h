@@ -12,6 +12,7 @@
 #include "ct/objective.h"
 #include "ct/sampler.h"
 #include "model/unet.h"
+#include "train/classification.h"
 #include "train/dataset.h"
 #include "train/meter.h"
 #include "train/optimiser.h"
@@ -30,6 +31,7 @@ typedef struct TrainConfig {
 
 /* Everything pointed to must outlive the trainer. */
 typedef struct TrainSetup {
+    const ClassifierTask *classifier; /* what is trained when it is not NULL; else a consistency model: */
     const ModelConfig *model;
     const CtConfig *ct;
     const TrainConfig *train;
@@ -37,11 +39,11 @@ typedef struct TrainSetup {
     bool flip;
     Device *device;
     uint64_t seed;
-    Precision precision;     /* of the network; CPUs compute in fp32 whatever it says */
-    int sharing;             /* runs that share the device's memory, 0: this one alone */
-    bool gather_data;        /* batches are gathered on the host even when the data set fits on the device */
-    const char *features;    /* file of ct->perceptual's network; NULL with any other distance */
-    const char *folder;      /* checkpoints go to <folder>/checkpoint-<step>.safetensors */
+    Precision precision;  /* of the network; CPUs compute in fp32 whatever it says */
+    int sharing;          /* runs that share the device's memory, 0: this one alone */
+    bool gather_data;     /* batches are gathered on the host even when the data set fits on the device */
+    const char *features; /* file of ct->perceptual's network; NULL with any other distance */
+    const char *folder;   /* checkpoints go to <folder>/checkpoint-<step>.safetensors; NULL: there are none */
     const char *config_hash; /* stored in checkpoints, which are refused when it differs; may be NULL */
     const char *name;        /* of the run, for messages of fatal errors ("run 1f3a9c02"); may be NULL */
 } TrainSetup;
@@ -49,10 +51,11 @@ typedef struct TrainSetup {
 /* One row of metrics over the steps since the last one. */
 typedef struct Tick {
     int64_t step, images;                 /* done since the run began */
-    int N;                                /* of the last step */
+    int N;                                /* of the last step; 0 of a classifier */
     double loss, gradient_norm, residual; /* means; residual = norm of f_student - f_teacher of an image */
-    double learning_rate;                 /* of the last step */
-    double images_per_second, seconds;    /* training alone, without checkpoints and evaluations */
+    double accuracy;                   /* share of the images that a classifier in training takes rightly */
+    double learning_rate;              /* of the last step */
+    double images_per_second, seconds; /* training alone, without checkpoints and evaluations */
     double update_norm_mean, update_norm_variance; /* over the steps; the variance divides by their number */
     /* Means in equal parts of [ln sigma_min, ln sigma_max], by the student's sigma; NaN: no image fell there.
      */
@@ -92,6 +95,12 @@ int trainer_micro_batch(const Trainer *);    /* images at a time */
 bool trainer_holds_data(const Trainer *);    /* the device reads the whole data set where it is */
 GraphCost trainer_cost(const Trainer *); /* of a micro-batch: FLOPs, and the arena that training will fill */
 TrainEnd trainer_run(Trainer *, const TrainHooks *, Error *);
+
+/* Of a classifier: its score on images of the data set, and its weights in a file. */
+ClassifierScore trainer_score(Trainer *, ImageRange);
+bool trainer_write_classifier(Trainer *, const char *path, const ClassifierFacts *, Error *);
+/* The weights themselves, raw, into a flat host array. */
+void trainer_weights(const Trainer *, float *values);
 
 /* For evaluations: draws samples with the named weights ("raw", "ema:0.05", ...), as fp32 NHWC host images,
  * through the training network itself. */

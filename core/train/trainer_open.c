@@ -21,7 +21,7 @@ static bool setup_check(const TrainSetup *s, Error *error) {
         return error_set(error, "data set %s: images of %d x %d; the network needs squares", data->name,
                          data->width, data->height);
     }
-    if (s->model->classes && (!data->labels || data->classes > s->model->classes)) {
+    if (!s->classifier && s->model->classes && (!data->labels || data->classes > s->model->classes)) {
         return error_set(error, "data set %s has %d classes, the network (model.classes) %d", data->name,
                          data->labels ? data->classes : 0, s->model->classes);
     }
@@ -33,7 +33,11 @@ static bool setup_check(const TrainSetup *s, Error *error) {
                          "batch (train.micro_batch: 0 lets the trainer choose)",
                          train->steps, train->batch, train->micro_batch);
     }
-    return true;
+    return !s->classifier || classification_check(s->classifier, data, error);
+}
+
+static bool has_teacher(const TrainSetup *s) {
+    return !s->classifier && s->ct->teacher_ema != 0;
 }
 
 /* The largest divisor of the batch up to a limit. On CPUs the limit keeps activations near the caches: on one
@@ -68,7 +72,7 @@ static size_t memory_share(const TrainSetup *s) {
 static int micro_batch_fit(const TrainSetup *s, Error *error) {
     const FitRequest request = {.model = s->model,
                                 .train = s->train,
-                                .teacher = s->ct->teacher_ema != 0,
+                                .teacher = has_teacher(s),
                                 .precision = s->precision,
                                 .resolution = s->data->height,
                                 .channels = s->data->channels};
@@ -93,6 +97,7 @@ static int micro_batch_choose(const TrainSetup *s, const char *checkpoint, Error
     if (s->train->micro_batch) return s->train->micro_batch;
     const int before = checkpoint ? checkpoint_micro_batch(checkpoint) : 0;
     if (before && s->train->batch % before == 0) return before;
+    if (s->classifier && s->device->memory) return s->train->batch; /* a hundredth of a card's memory */
     return s->device->memory ? micro_batch_fit(s, error) : micro_batch_cpu(s);
 }
 
@@ -110,7 +115,7 @@ static void weights_initialise(Trainer *t) {
 static bool checkpoint_resume(Trainer *t, const char *path, Error *error) {
     const TrainSetup *setup = &t->setup;
     if (!path) {
-        checkpoint_set_aside(setup->folder, -1);
+        if (setup->folder) checkpoint_set_aside(setup->folder, -1);
         return true;
     }
     CheckpointFacts facts = {.seed = setup->seed, .batch = setup->train->batch};
@@ -133,24 +138,51 @@ static bool checkpoint_resume(Trainer *t, const char *path, Error *error) {
 
 /* Scaling is for fp16 alone: bf16 has fp32's range. */
 static double loss_scale_first(const TrainSetup *s) {
-    return s->precision == PRECISION_FP16 ? s->train->loss_scale : 0;
+    return s->precision == PRECISION_FP16 && !s->classifier ? s->train->loss_scale : 0;
+}
+
+/* A classifier sees a range of the set. */
+static Dataset images_choose(const TrainSetup *s) {
+    Dataset images = *s->data;
+    if (!s->classifier) return images;
+    const ImageRange range = s->classifier->trained;
+    const size_t size = (size_t)images.height * (size_t)images.width * (size_t)images.channels;
+    images.images += (size_t)range.first * size;
+    images.labels += range.first;
+    images.count = range.count;
+    return images;
+}
+
+static void objective_make(Trainer *t) {
+    const TrainSetup *s = &t->setup;
+    const ImageSource source = source_images(&t->source);
+    const uint32_t batch = (uint32_t)s->train->batch;
+    if (s->classifier) {
+        t->classification =
+            classification_create(s->classifier, &t->network, source, s->device, batch, s->seed);
+        return;
+    }
+    t->objective = objective_create(s->ct, &t->network, source, s->device, batch, s->seed);
+    t->bin_of_pair = calloc((size_t)ct_levels_limit(s->ct), sizeof(int));
+    CHECK(t->bin_of_pair, "out of memory");
 }
 
 static void parts_create(Trainer *t, int micro) {
     const TrainSetup *s = &t->setup;
     const Precision precision = network_precision(s->device, s->precision);
     char choices[1024];
-    if (s->device->remember) s->device->remember(s->device, path_join(choices, s->folder, "kernels.txt"));
-    t->network = network_create(s->model, &t->params, s->device, micro, s->data->height, s->data->channels,
-                                true, precision);
-    t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, s->ct->teacher_ema != 0);
+    if (s->device->remember && s->folder)
+        s->device->remember(s->device, path_join(choices, s->folder, "kernels.txt"));
+    t->network = s->classifier
+                     ? classification_network(s->classifier, &t->params, s->device, micro, s->data, precision)
+                     : network_create(s->model, &t->params, s->device, micro, s->data->height,
+                                      s->data->channels, true, precision);
+    t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, has_teacher(s));
     optimiser_set_precision(&t->optimiser, precision, loss_scale_first(s));
-    t->source = source_create(s->data, s->device, s->seed, (uint32_t)s->train->batch, s->flip,
+    t->images = images_choose(s);
+    t->source = source_create(&t->images, s->device, s->seed, (uint32_t)s->train->batch, s->flip,
                               s->gather_data ? SOURCE_GATHERED : SOURCE_CHOOSE);
-    t->objective = objective_create(s->ct, &t->network, source_images(&t->source), s->device,
-                                    (uint32_t)s->train->batch, s->seed);
-    t->bin_of_pair = calloc((size_t)ct_levels_limit(s->ct), sizeof(int));
-    CHECK(t->bin_of_pair, "out of memory");
+    objective_make(t);
     window_create(t);
     weights_initialise(t);
 }
@@ -159,7 +191,7 @@ static void parts_create(Trainer *t, int micro) {
  * among 50,000 positions, would leave fp16's range. */
 static bool features_make(Trainer *t, Error *error) {
     const TrainSetup *s = &t->setup;
-    if (s->ct->distance != DISTANCE_PERCEPTUAL) return true;
+    if (s->classifier || s->ct->distance != DISTANCE_PERCEPTUAL) return true;
     CHECK(s->features, "a perceptual distance without a network");
     const FeatureRequest request = features_request(s, t->network.n);
     const char *hash = s->ct->perceptual.hash;
@@ -174,7 +206,7 @@ Trainer *trainer_open(const TrainSetup *setup, Error *error) {
     char path[1024];
     if (!setup_check(setup, error)) return NULL;
     /* Asked once: the answer takes a checksum over a gigabyte. */
-    const char *checkpoint = checkpoint_newest(setup->folder, path) ? path : NULL;
+    const char *checkpoint = setup->folder && checkpoint_newest(setup->folder, path) ? path : NULL;
     const int micro = micro_batch_choose(setup, checkpoint, error);
     if (!micro) return NULL;
     Trainer *t = calloc(1, sizeof *t);
@@ -196,6 +228,7 @@ void trainer_close(Trainer *t) {
     sampler_free(t->sampler);
     replay_release(&t->replay, device);
     objective_free(t->objective);
+    classification_free(t->classification);
     features_close(&t->features, device);
     optimiser_free(&t->optimiser);
     network_free(&t->network);
@@ -251,10 +284,34 @@ static const float *weights_named(const Trainer *t, const char *name, Error *err
 
 bool trainer_sample(Trainer *t, const char *weights, const SamplerConfig *config, uint32_t first_seed,
                     int count, const int32_t *labels, float *images, Error *error) {
+    CHECK(t->objective, "a classifier draws no samples");
     const float *values = weights_named(t, weights, error);
     if (!values) return false;
     if (!t->sampler) t->sampler = sampler_create(t->setup.ct, &t->network, t->setup.device);
     const void *cast = network_cast(&t->network, t->setup.device, &t->params, values, &t->sample_cast);
     sampler_draw(t->sampler, config, values, cast, first_seed, count, labels, images);
     return true;
+}
+
+/* ------------------------------------------------------------------------------------------ a classifier */
+
+ClassifierScore trainer_score(Trainer *t, ImageRange range) {
+    CHECK(t->classification, "only classifiers are right or wrong");
+    const Optimiser *o = &t->optimiser;
+    return classification_score(t->classification, o->weight, o->weight_cast, t->setup.data, range);
+}
+
+void trainer_weights(const Trainer *t, float *values) {
+    Device *device = t->setup.device;
+    device->copy(device, values, t->optimiser.weight, (size_t)t->params.total * sizeof *values, COPY_TO_HOST);
+    device->synchronise(device);
+}
+
+bool trainer_write_classifier(Trainer *t, const char *path, const ClassifierFacts *facts, Error *error) {
+    float *values = malloc((size_t)t->params.total * sizeof *values);
+    CHECK(values, "out of memory for %" PRId64 " parameters", t->params.total);
+    trainer_weights(t, values);
+    const bool written = classifier_file_write(path, &t->params, values, facts, error);
+    free(values);
+    return written;
 }

@@ -17,8 +17,8 @@ enum { WINDOW = 16 };
 typedef struct Window {
     StepRow *rows, *row;    /* device: of all steps; of the current one, where every op reads it */
     float *loss, *residual; /* device: WINDOW x batch */
-    int32_t *pair;
-    UpdateReport *reports; /* device: WINDOW */
+    int32_t *pair;          /* of a classifier: 1 where it was right */
+    UpdateReport *reports;  /* device: WINDOW */
     float *host_loss, *host_residual;
     int32_t *host_pair;
     UpdateReport host_reports[WINDOW];
@@ -29,10 +29,12 @@ struct Trainer {
     ParamSet params;
     Network network;
     Optimiser optimiser;
-    Objective *objective;
-    FeatureNetwork features; /* of a perceptual distance; no graph: none */
-    Sampler *sampler;        /* NULL until the first sample */
-    void *sample_cast;       /* weights being sampled, in the network's dtype; NULL where not needed */
+    Objective *objective;           /* either this, */
+    Classification *classification; /* or this */
+    FeatureNetwork features;        /* of a perceptual distance; no graph: none */
+    Sampler *sampler;               /* NULL until the first sample */
+    void *sample_cast;              /* weights being sampled, in the network's dtype; NULL where not needed */
+    Dataset images;                 /* those of the data set that are trained on */
     Source source;
     Replay replay; /* of one step */
     Window window;
@@ -47,6 +49,11 @@ struct Trainer {
 
 /* Waits for the device; scale 0 where the loss is not scaled. */
 LossScale loss_scale_now(const Trainer *);
+
+/* N of step k; 0 of a classifier. */
+int levels_at(const Trainer *, int64_t k);
+/* The rate of step k. */
+double rate_at(const Trainer *, int64_t k);
 
 void window_create(Trainer *);
 void window_free(Trainer *);

@@ -173,3 +173,28 @@ bool weights_load(const SafeTensors *file, const ParamSet *params, const char *p
     unknown_find(file, params, prefix, &problems);
     return problems_report(&problems, prefix, error);
 }
+
+/* ------------------------------------------------------------------------------------------ writing */
+
+static SafeTensor tensor_of(const Param *p, const float *values, float *file) {
+    SafeTensor tensor = {
+        .dtype = "F32", .rank = p->rank, .data = file + p->offset, .bytes = (size_t)p->count * sizeof(float)};
+    snprintf(tensor.name, sizeof tensor.name, "%s", p->name);
+    for (int k = 0; k < p->rank; k++) tensor.shape[k] = p->shape[k];
+    param_to_file(p, values, file + p->offset);
+    return tensor;
+}
+
+bool weights_write(const char *path, const ParamSet *params, const float *values, const char *const *metadata,
+                   int pairs, Error *error) {
+    SafeTensor *tensors = calloc((size_t)params->count, sizeof *tensors);
+    float *file = calloc((size_t)params->total, sizeof *file);
+    int count = 0;
+    CHECK(tensors && file, "out of memory for %lld parameters", (long long)params->total);
+    for (int i = 0; i < params->count; i++)
+        if (params->params[i].in_file) tensors[count++] = tensor_of(&params->params[i], values, file);
+    const bool written = safetensors_write(path, tensors, count, metadata, pairs, error);
+    free(tensors);
+    free(file);
+    return written;
+}

@@ -46,6 +46,16 @@ void window_free(Trainer *t) {
 
 /* ------------------------------------------------------------------------------------------ one step */
 
+int levels_at(const Trainer *t, int64_t k) {
+    return t->classification ? 0 : ct_levels(t->setup.ct, k, t->setup.train->steps);
+}
+
+double rate_at(const Trainer *t, int64_t k) {
+    const TrainConfig *train = t->setup.train;
+    const double rate = train->optimiser.learning_rate;
+    return t->classification ? classification_rate(t->setup.classifier, rate, k, train->steps) : rate;
+}
+
 /* Tables of N levels, and which eighth of [ln sigma_min, ln sigma_max] the student of each pair lies in. */
 static void levels_set(Trainer *t, int N) {
     if (t->N == N) return;
@@ -58,10 +68,12 @@ static void levels_set(Trainer *t, int N) {
 }
 
 static void rows_upload(Trainer *t, int count) {
-    const TrainConfig *train = t->setup.train;
+    OptimiserConfig optimiser = t->setup.train->optimiser;
+    const double decay = t->classification ? 0 : ct_teacher_decay(t->setup.ct, t->N);
     StepRow rows[WINDOW];
     for (int i = 0; i < count; i++) {
-        rows[i] = optimiser_row(&train->optimiser, t->step + i, ct_teacher_decay(t->setup.ct, t->N));
+        optimiser.learning_rate = rate_at(t, t->step + i);
+        rows[i] = optimiser_row(&optimiser, t->step + i, decay);
     }
     Device *device = t->setup.device;
     device->copy(device, t->window.rows, rows, (size_t)count * sizeof *rows, COPY_TO_DEVICE);
@@ -83,7 +95,10 @@ static void step_enqueue(void *context) {
     for (int first = 0; first < t->setup.train->batch; first += t->network.n) {
         run.first_sample = (uint32_t)first;
         run.accumulate = first > 0;
-        objective_run(t->objective, &run);
+        if (t->classification)
+            classification_run(t->classification, &run);
+        else
+            objective_run(t->objective, &run);
     }
     optimiser_step(o, t->window.row, 1);
 }
@@ -97,14 +112,22 @@ static void step_run(Trainer *t) {
         step_enqueue(t);
 }
 
+/* What the last step left, whatever was trained. */
+static ObjectiveRecord step_record(const Trainer *t) {
+    if (!t->classification) return objective_record(t->objective);
+    const ClassificationRecord record = classification_record(t->classification);
+    return (ObjectiveRecord){.loss = record.loss, .pair = record.correct};
+}
+
 /* Keeps what step `i` of the window left, for the host to read later. */
 static void record_keep(Trainer *t, int i) {
     Device *device = t->setup.device;
     Window *w = &t->window;
-    const ObjectiveRecord record = objective_record(t->objective);
+    const ObjectiveRecord record = step_record(t);
     const size_t batch = (size_t)t->setup.train->batch, at = (size_t)i * batch;
     device->copy(device, w->loss + at, record.loss, batch * sizeof(float), COPY_ON_DEVICE);
-    device->copy(device, w->residual + at, record.residual, batch * sizeof(float), COPY_ON_DEVICE);
+    if (record.residual)
+        device->copy(device, w->residual + at, record.residual, batch * sizeof(float), COPY_ON_DEVICE);
     device->copy(device, w->pair + at, record.pair, batch * sizeof(int32_t), COPY_ON_DEVICE);
     device->copy(device, w->reports + i, t->optimiser.report, sizeof(UpdateReport), COPY_ON_DEVICE);
 }
@@ -117,7 +140,8 @@ static void window_read(Trainer *t, int count) {
     Window *w = &t->window;
     const size_t records = (size_t)count * (size_t)t->setup.train->batch;
     device->copy(device, w->host_loss, w->loss, records * sizeof(float), COPY_TO_HOST);
-    device->copy(device, w->host_residual, w->residual, records * sizeof(float), COPY_TO_HOST);
+    if (!t->classification)
+        device->copy(device, w->host_residual, w->residual, records * sizeof(float), COPY_TO_HOST);
     device->copy(device, w->host_pair, w->pair, records * sizeof(int32_t), COPY_TO_HOST);
     device->copy(device, w->host_reports, w->reports, (size_t)count * sizeof(UpdateReport), COPY_TO_HOST);
     device->synchronise(device);
@@ -132,6 +156,11 @@ static StepRecord window_record(const Trainer *t, int i) {
     const Window *w = &t->window;
     const int batch = t->setup.train->batch;
     const size_t at = (size_t)i * (size_t)batch;
+    if (t->classification)
+        return (StepRecord){.batch = batch,
+                            .loss = w->host_loss + at,
+                            .correct = w->host_pair + at,
+                            .report = w->host_reports[i]};
     return (StepRecord){.batch = batch,
                         .loss = w->host_loss + at,
                         .residual = w->host_residual + at,
@@ -140,13 +169,20 @@ static StepRecord window_record(const Trainer *t, int i) {
                         .report = w->host_reports[i]};
 }
 
+/* Where there are noise levels, the image's. */
+static const char *level_name(const Trainer *t, const StepRecord *record, int image, char out[64]) {
+    out[0] = 0;
+    if (record->pair)
+        snprintf(out, 64, " at sigma = %g", ct_sigma(t->setup.ct, record->pair[image] + 1, t->N));
+    return out;
+}
+
 static bool record_check(const Trainer *t, const StepRecord *record, Error *error) {
-    const CtConfig *ct = t->setup.ct;
+    char level[64];
     for (int i = 0; i < record->batch; i++) {
         if (isfinite(record->loss[i])) continue;
-        return error_set(error,
-                         "step %" PRId64 " (N = %d): the loss of image %d of the batch is %g at sigma = %g",
-                         t->step, t->N, i, (double)record->loss[i], ct_sigma(ct, record->pair[i] + 1, t->N));
+        return error_set(error, "step %" PRId64 " (N = %d): the loss of image %d of the batch is %g%s",
+                         t->step, t->N, i, (double)record->loss[i], level_name(t, record, i, level));
     }
     const UpdateReport *report = &record->report;
     const bool scaled = t->loss_scale.scale > 0;
@@ -163,7 +199,7 @@ static bool record_check(const Trainer *t, const StepRecord *record, Error *erro
 bool window_run(Trainer *t, int count, const TrainHooks *hooks, Error *error) {
     Device *device = t->setup.device;
     const double began = clock_monotonic();
-    levels_set(t, ct_levels(t->setup.ct, t->step, t->setup.train->steps));
+    if (!t->classification) levels_set(t, levels_at(t, t->step));
     rows_upload(t, count);
     int done = 0;
     for (; done < count; done++) {

@@ -44,8 +44,7 @@ static void levels_fill(Level *level, int count) {
 
 /* ---- draws ---- */
 
-static void test_gather(void **state) {
-    (void)state;
+static void gather_case(int shift) {
     begin();
     enum { COUNT = 37, CLASSES = 10 };
     uint8_t images[COUNT * SIZE * SIZE * CHANNELS];
@@ -62,6 +61,7 @@ static void test_gather(void **state) {
                                                              .count = COUNT,
                                                              .batch = 24,
                                                              .flip = true,
+                                                             .shift = shift,
                                                              .label_dropout = 0.3f,
                                                              .draw = draw_at(&row, s),
                                                              .y = y.at[s],
@@ -71,6 +71,12 @@ static void test_gather(void **state) {
     both_same(&drawn_label, "labels");
     both_same(&one_hot, "one-hot labels");
     sides_release();
+}
+
+static void test_gather(void **state) {
+    (void)state;
+    gather_case(0);
+    gather_case(3);
 }
 
 static void test_levels_and_noise(void **state) {

@@ -1,4 +1,4 @@
-/* Ops of a training step around the network: what is drawn (images, levels, noise), preconditioning and
+/* Ops of a training step around the network: what is drawn (levels, noise), preconditioning and
  * losses. Each against a plain statement of its formula in double, against central differences where there is
  * a gradient, and against PyTorch (scripts/golden_light.py). */
 #include <setjmp.h>
@@ -8,114 +8,6 @@
 #include <cmocka.h>
 #include "golden.h"
 #include "backend/order.h"
-
-/* ---- images ---- */
-
-enum { SET = 23, HEIGHT = 4, WIDTH = 5, CHANNELS = 3, PIXELS = HEIGHT * WIDTH * CHANNELS, CLASSES = 7 };
-
-/* SET different images of random bytes, labelled i % CLASSES. */
-static BatchGather gather_make(const StepRow *row, int n, uint32_t batch) {
-    uint8_t *images = array_poisoned(SET * PIXELS);
-    int32_t *labels = array_poisoned(SET * sizeof(int32_t));
-    for (uint32_t i = 0; i < SET * PIXELS; i++) {
-        const RandomKey key = {.seed = 1, .stream = 1001};
-        images[i] = (uint8_t)random_block(key, i).x[0];
-    }
-    for (int i = 0; i < SET; i++) labels[i] = i % CLASSES;
-    return (BatchGather){.images = images,
-                         .labels = labels,
-                         .count = SET,
-                         .batch = batch,
-                         .flip = true,
-                         .draw = {.seed = 99, .row = row},
-                         .y = tensor_poisoned(n, HEIGHT, WIDTH, CHANNELS),
-                         .label = array_poisoned((size_t)n * sizeof(int32_t)),
-                         .one_hot = tensor_poisoned(n, 1, 1, CLASSES)};
-}
-
-/* Which image of the set `x` is, and whether mirrored; -1 when it is none. */
-static int image_find(const BatchGather *op, const float *x, bool mirrored) {
-    for (int i = 0; i < SET; i++) {
-        int equal = 0;
-        for (int p = 0; p < PIXELS; p++) {
-            const int c = p % CHANNELS, column = p / CHANNELS % WIDTH, y = p / CHANNELS / WIDTH;
-            const int from = (y * WIDTH + (mirrored ? WIDTH - 1 - column : column)) * CHANNELS + c;
-            const double value = op->images[i * PIXELS + from] / 127.5 - 1.0;
-            equal += fabs(x[p] - value) <= 6e-8;
-        }
-        if (equal == PIXELS) return i;
-    }
-    return -1;
-}
-
-/* Every image comes once per epoch (epochs do not end with batches), with its label; about half are mirrored.
- */
-static void test_gather_epochs(void **state) {
-    (void)state;
-    StepRow row = {0};
-    BatchGather op = gather_make(&row, 5, 5);
-    int seen[SET] = {0}, mirrored = 0;
-    for (int k = 0; k < 4 * SET; k++) {
-        if (k % 5 == 0) {
-            row.step = (uint32_t)k / 5;
-            device->ops->batch_gather(device, &op);
-        }
-        const float *x = (float *)op.y.data + k % 5 * PIXELS,
-                    *hot = (float *)op.one_hot.data + k % 5 * CLASSES;
-        const int plain = image_find(&op, x, false), image = plain < 0 ? image_find(&op, x, true) : plain;
-        assert_in_range(image, 0, SET - 1);
-        assert_int_equal(op.label[k % 5], image % CLASSES);
-        for (int c = 0; c < CLASSES; c++) assert_true(hot[c] == (c == image % CLASSES ? 1.0f : 0.0f));
-        mirrored += plain < 0;
-        assert_int_equal(seen[image]++, k / SET);
-    }
-    assert_in_range(mirrored, 4 * SET * 3 / 10, 4 * SET * 7 / 10);
-}
-
-/* A micro-batch holds what the same places of the whole batch hold. */
-static void test_gather_micro_batches(void **state) {
-    (void)state;
-    const StepRow row = {.step = 17};
-    BatchGather whole = gather_make(&row, 6, 6), part = gather_make(&row, 2, 6);
-    device->ops->batch_gather(device, &whole);
-    part.draw.first_sample = 3;
-    device->ops->batch_gather(device, &part);
-    assert_memory_equal(part.y.data, (float *)whole.y.data + 3 * PIXELS, 2 * PIXELS * sizeof(float));
-    assert_memory_equal(part.label, whole.label + 3, 2 * sizeof(int32_t));
-    whole.flip = false;
-    whole.labels = NULL;
-    whole.label = NULL;
-    whole.one_hot.data = NULL;
-    device->ops->batch_gather(device, &whole);
-    for (int i = 0; i < 6; i++) {
-        const uint32_t image = order_image(99, 17, 6, (uint32_t)i, SET);
-        assert_int_equal(image_find(&whole, (float *)whole.y.data + i * PIXELS, false), image);
-    }
-}
-
-/* Hidden classes: rows of zeros, about as many as the rate says and drawn anew each step; the label itself
- * stays. */
-static void test_gather_hides_labels(void **state) {
-    (void)state;
-    StepRow row = {0};
-    BatchGather op = gather_make(&row, 6, 6);
-    op.label_dropout = 0.25f;
-    int hidden = 0, repeated = 0;
-    bool before[6] = {0};
-    for (row.step = 0; row.step < 200; row.step++) {
-        device->ops->batch_gather(device, &op);
-        for (int i = 0; i < 6; i++) {
-            const float *hot = (float *)op.one_hot.data + i * CLASSES;
-            float sum = 0;
-            for (int c = 0; c < CLASSES; c++) sum += hot[c];
-            assert_true(sum == 0 || (sum == 1 && hot[op.label[i]] == 1));
-            hidden += sum == 0, repeated += sum == 0 && before[i];
-            before[i] = sum == 0;
-        }
-    }
-    assert_in_range(hidden, 250, 350); /* 1,200 draws at 0.25: 300 +- 15 */
-    assert_in_range(repeated, 40, 115);
-}
 
 /* ---- noise levels ---- */
 
@@ -401,17 +293,10 @@ static void test_cross_entropy_large(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_gather_epochs),
-        TEST(test_gather_micro_batches),
-        TEST(test_gather_hides_labels),
-        TEST(test_level_draw),
-        TEST(test_level_draw_borders),
-        TEST(test_noise_pair),
-        TEST(test_noise_pair_micro_batches),
-        TEST(test_loss_golden),
-        TEST(test_loss_gradient),
-        TEST(test_loss_extremes),
-        TEST(test_cross_entropy_golden),
+        TEST(test_level_draw),          TEST(test_level_draw_borders),
+        TEST(test_noise_pair),          TEST(test_noise_pair_micro_batches),
+        TEST(test_loss_golden),         TEST(test_loss_gradient),
+        TEST(test_loss_extremes),       TEST(test_cross_entropy_golden),
         TEST(test_cross_entropy_large),
     };
     return cmocka_run_group_tests_name("backend: draws and losses", tests, golden_open, golden_close);

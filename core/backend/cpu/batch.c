@@ -19,10 +19,12 @@ static void row_copy(const uint8_t *from, float *to, int64_t count) {
     for (int64_t i = 0; i < count; i++) to[i] = pixel_value(from[i]);
 }
 
-static void row_mirror(const uint8_t *from, float *to, int width, int channels) {
-    for (int x = 0; x < width; x++)
-        for (int c = 0; c < channels; c++)
-            to[x * channels + c] = pixel_value(from[(width - 1 - x) * channels + c]);
+/* The row moved by `shift` pixels, then mirrored when asked. */
+static void row_move(const uint8_t *from, float *to, int width, int channels, int shift, bool mirror) {
+    for (int x = 0; x < width; x++) {
+        const int seen = reflect_place((mirror ? width - 1 - x : x) + shift, width);
+        for (int c = 0; c < channels; c++) to[x * channels + c] = pixel_value(from[seen * channels + c]);
+    }
 }
 
 static void label_write(const BatchGather *op, int64_t image, int32_t label) {
@@ -45,11 +47,13 @@ static void gather_image(const BatchGather *op, int64_t image) {
     const uint8_t *from = op->images + source * row * y->h;
     float *to = (float *)y->data + image * row * y->h;
     const bool mirror = op->flip && draw_flip(draw, (uint32_t)image);
+    const Shift shift = draw_shift(draw, op->shift, (uint32_t)image);
     for (int i = 0; i < y->h; i++) {
-        if (mirror)
-            row_mirror(from + i * row, to + i * row, y->w, y->c);
+        const uint8_t *seen = from + reflect_place(i + shift.y, y->h) * row;
+        if (mirror || shift.x)
+            row_move(seen, to + i * row, y->w, y->c, shift.x, mirror);
         else
-            row_copy(from + i * row, to + i * row, row);
+            row_copy(seen, to + i * row, row);
     }
     if (op->labels) label_write(op, image, op->labels[source]);
 }
@@ -59,6 +63,8 @@ void cpu_batch_gather(Device *device, const BatchGather *op) {
     CHECK_F32(op->one_hot);
     CHECK(op->count > 0 && op->batch > 0, "batch_gather: an empty data set or batch");
     CHECK(op->labels || (!op->label && !op->one_hot.data), "batch_gather: the data set has no labels");
+    CHECK(op->shift >= 0 && op->shift < op->y.h && op->shift < op->y.w, "batch_gather: shift by %d",
+          op->shift);
     const int parts = cpu_parts(device, tensor_count(&op->y));
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
     for (int part = 0; part < parts; part++) {

@@ -13,20 +13,24 @@ __device__ __forceinline__ float pixel_value(uint8_t byte) {
 __global__ void batch_gather_kernel(BatchGather op) {
     __shared__ uint32_t source;
     __shared__ bool mirror;
+    __shared__ Shift shift;
     const uint32_t image = blockIdx.x;
     if (threadIdx.x == 0) {
         const uint32_t place = op.draw.first_sample + image;
         source =
             op.gathered ? place : order_image(op.draw.seed, op.draw.row->step, op.batch, place, op.count);
         mirror = op.flip && draw_flip(&op.draw, image);
+        shift = draw_shift(&op.draw, op.shift, image);
     }
     __syncthreads();
-    const int width = op.y.w, channels = op.y.c, count = op.y.h * width * channels;
+    const int height = op.y.h, width = op.y.w, channels = op.y.c, count = height * width * channels;
     const uint8_t *from = op.images + (int64_t)source * count;
     float *to = (float *)op.y.data + (int64_t)image * count;
     for (int i = threadIdx.x; i < count; i += BLOCK) {
-        const int x = i / channels % width, seen = mirror ? i + (width - 1 - 2 * x) * channels : i;
-        to[i] = pixel_value(from[seen]);
+        const int pixel = i / channels, x = pixel % width, y = pixel / width;
+        const int row = reflect_place(y + shift.y, height),
+                  column = reflect_place((mirror ? width - 1 - x : x) + shift.x, width);
+        to[i] = pixel_value(from[(row * width + column) * channels + i % channels]);
     }
     if (!op.labels) return;
     const int32_t label = op.labels[source];
@@ -42,6 +46,8 @@ void cuda_batch_gather(Device *device, const BatchGather *op) {
           "batch_gather: images are in fp32");
     CHECK(op->count > 0 && op->batch > 0, "batch_gather: an empty data set or batch");
     CHECK(op->labels || (!op->label && !op->one_hot.data), "batch_gather: the data set has no labels");
+    CHECK(op->shift >= 0 && op->shift < op->y.h && op->shift < op->y.w, "batch_gather: shift by %d",
+          op->shift);
     batch_gather_kernel<<<(unsigned)op->y.n, BLOCK, 0, cuda_stream(device)>>>(*op);
     CUDA_LAUNCHED("batch_gather");
 }
