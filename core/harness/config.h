@@ -17,6 +17,7 @@
 #include "ct/ct.h"
 #include "eval/evaluate.h"
 #include "model/unet.h"
+#include "train/classifier_file.h"
 #include "train/dataset.h"
 #include "train/trainer.h"
 
@@ -74,6 +75,9 @@ bool config_bind(Config *, const Dataset *, Error *);
 /* The same for the network of a perceptual distance: its checksum, which must be the one asked for if one is,
  * and in `path` its file below `folder` (weights); "" with other distances. A judge is refused. */
 bool config_bind_features(Config *, const Dataset *, const char *folder, char path[1024], Error *);
+
+/* Whether the run is trained against the data set's loss network, or a metric asks for that classifier. */
+bool config_needs_classifier(const Config *, ClassifierRole);
 
 /* Whether the judge is there, if a metric asks for it, and has seen none of the images that the network of
  * the perceptual distance (`loss`, its file or "") was trained on. */

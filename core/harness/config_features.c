@@ -47,6 +47,13 @@ static bool has_space(const EvaluationConfig *evaluation, const char *space) {
     return false;
 }
 
+bool config_needs_classifier(const Config *config, ClassifierRole role) {
+    const bool trained = role == CLASSIFIER_LOSS && config->ct.distance == DISTANCE_PERCEPTUAL &&
+                         !strcmp(config->ct.perceptual.name, PERCEPTUAL_CLASSIFIER);
+    return trained ||
+           has_space(&config->evaluation, role == CLASSIFIER_JUDGE ? "classifier" : "classifier-loss");
+}
+
 bool config_check_judge(const Config *config, const Dataset *data, const char *folder, const char *loss,
                         Error *error) {
     ClassifierRecord judge, network;

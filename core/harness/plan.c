@@ -79,11 +79,23 @@ static void point_complain(Planner *planner, const Point *point, const Experimen
 
 /* ---- one run ---- */
 
+/* Given on the command line, the network of a perceptual distance makes other arms of the file's. */
+static bool is_other_network(const Point *point, const Setting *setting) {
+    if (strcmp(setting->key, "ct.perceptual")) return false;
+    for (int i = 0; i < point->list_count; i++)
+        for (int j = 0; j < point->lists[i]->count; j++) {
+            const Setting *own = &point->lists[i]->items[j];
+            if (!strcmp(own->key, setting->key) && strcmp(own->value, setting->value)) return true;
+        }
+    return false;
+}
+
 static void run_name(const Point *point, const Axes *axes, const NamedSettings *arm, Text *name) {
     if (arm) text_append(name, "%s", arm->name);
     for (int i = 0; i < point->setting_count; i++) {
         const Setting *setting = point->settings[i];
-        if (axes->items[i].count == 1 || strcmp(setting->key, "seed") == 0) continue;
+        const bool said = axes->items[i].count > 1 || is_other_network(point, setting);
+        if (!said || strcmp(setting->key, "seed") == 0) continue;
         text_append(name, "%s%s=%s", name->length ? ", " : "", setting->key, setting->value);
     }
 }
@@ -94,6 +106,8 @@ static bool run_bind_weights(Planner *planner, const Point *point, const Experim
     const char *folder = planner->request->weights_folder ? planner->request->weights_folder : "weights";
     Error error;
     char path[1024];
+    if (planner->request->classifiers_later && plan_note_needs(planner->plan, &run->config, data, folder))
+        return true;
     const bool bound = config_bind_features(&run->config, data, folder, path, &error);
     if (bound && config_check_judge(&run->config, data, folder, path, &error)) return true;
     problem_add(&planner->problems,

@@ -5,6 +5,7 @@
 #define ICT_HARNESS_PLAN_H
 
 #include "harness/config.h"
+#include "train/classifier_file.h"
 
 typedef struct RunSpec {
     char id[16];         /* first digits of the hash of identity configuration and data hash */
@@ -21,9 +22,20 @@ typedef struct Experiment {
     char *notes, *yaml; /* the text as read, bases not included */
 } Experiment;
 
+/* A classifier that runs of a plan are trained against or judged by. */
+typedef struct ClassifierNeed {
+    ClassifierRole role;
+    char name[64]; /* classifier_name() */
+    DataConfig data;
+} ClassifierNeed;
+
+enum { MOST_NEEDS = 16 };
+
 typedef struct Plan {
     Experiment *experiments;
     int experiment_count;
+    ClassifierNeed needs[MOST_NEEDS]; /* that are not there yet (PlanRequest.classifiers_later) */
+    int need_count;
     RunSpec *runs; /* by seed, and for each by experiment: all arms of all first seeds come first */
     int run_count;
 } Plan;
@@ -38,6 +50,8 @@ typedef struct PlanRequest {
     const char *data_folder;
     const char *weights_folder; /* feature networks; NULL: weights */
     const char *scale_folder;   /* NULL: experiments/scales */
+    bool classifiers_later; /* a missing classifier is no problem but a need of the plan, whose runs have no
+                               final ids then: train it, and plan again */
     bool without_data; /* opens no data set; ids and data hashes stay empty, nothing is checked against the
                           data */
 } PlanRequest;
@@ -47,6 +61,10 @@ typedef struct PlanRequest {
  * experiments may have the same id: they are the same run. */
 bool plan_make(const PlanRequest *, Plan *, Error *);
 void plan_free(Plan *);
+
+/* Notes the classifiers that a configuration asks for and that are not below `folder`; whether there are any
+ * (plan_needs.c). */
+bool plan_note_needs(Plan *, const Config *, const Dataset *, const char *folder);
 
 /* The id that a configuration has on data with this hash. */
 void plan_run_id(const Config *, const char *data_hash, char id[16]);

@@ -11,9 +11,9 @@ const char *classifier_role_name(ClassifierRole role) {
 }
 
 const char *classifier_name(ClassifierRole role, const Dataset *data, char out[64]) {
-    char size[16] = "";
-    if (!strcmp(data->name, "shapes")) snprintf(size, sizeof size, "-%d", data->height);
-    snprintf(out, 64, "classifier-%s-%.40s%s", classifier_role_name(role), data->name, size);
+    char size[32] = "";
+    if (!strcmp(data->name, "shapes")) snprintf(size, sizeof size, "-%d-%d", data->height, data->count);
+    snprintf(out, 64, "classifier-%s-%.32s%s", classifier_role_name(role), data->name, size);
     return out;
 }
 

@@ -33,9 +33,10 @@ static void test_nobody_sees_what_another_has_seen(void **state) {
 static void test_names(void **state) {
     (void)state;
     char name[64];
-    const Dataset cifar = {.name = "cifar10-jpeg", .height = 32}, shapes = {.name = "shapes", .height = 16};
+    const Dataset cifar = {.name = "cifar10-jpeg", .height = 32},
+                  shapes = {.name = "shapes", .height = 16, .count = 2048};
     assert_string_equal(classifier_name(CLASSIFIER_JUDGE, &cifar, name), "classifier-judge-cifar10-jpeg");
-    assert_string_equal(classifier_name(CLASSIFIER_LOSS, &shapes, name), "classifier-loss-shapes-16");
+    assert_string_equal(classifier_name(CLASSIFIER_LOSS, &shapes, name), "classifier-loss-shapes-16-2048");
 }
 
 /* A network of this configuration, its parameters drawn, written and described. */

@@ -53,9 +53,9 @@ static const char *weights_make(const char *folder, const char *name, const Clas
 }
 
 static const char *both_make(void) {
-    weights_make("both", "classifier-loss-shapes-16", &loss_network, CLASSIFIER_LOSS,
+    weights_make("both", "classifier-loss-shapes-16-200", &loss_network, CLASSIFIER_LOSS,
                  classifier_train_range(CLASSIFIER_LOSS, COUNT));
-    return weights_make("both", "classifier-judge-shapes-16", &judge_network, CLASSIFIER_JUDGE,
+    return weights_make("both", "classifier-judge-shapes-16-200", &judge_network, CLASSIFIER_JUDGE,
                         classifier_train_range(CLASSIFIER_JUDGE, COUNT));
 }
 
@@ -95,9 +95,9 @@ static void space_refused(const char *name, const Dataset *like, const char *fol
 
 static void test_roles_are_not_exchanged(void **state) {
     (void)state;
-    weights_make("swapped", "classifier-loss-shapes-16", &judge_network, CLASSIFIER_JUDGE,
+    weights_make("swapped", "classifier-loss-shapes-16-200", &judge_network, CLASSIFIER_JUDGE,
                  (ImageRange){100, 80});
-    const char *swapped = weights_make("swapped", "classifier-judge-shapes-16", &loss_network,
+    const char *swapped = weights_make("swapped", "classifier-judge-shapes-16-200", &loss_network,
                                        CLASSIFIER_LOSS, (ImageRange){0, 100});
     space_refused("classifier", &data, swapped, "trained as loss network");
     space_refused("classifier-loss", &data, swapped, "trained as judge network");
@@ -145,7 +145,7 @@ static void test_a_run_finds_its_loss_network(void **state) {
     Hash hash;
     Config config = config_make("classifier", "[fd-classifier, fd-classifier-loss]");
     if (!config_bind_features(&config, &data, folder, path, &error)) fail_msg("%s", error.text);
-    assert_non_null(strstr(path, "classifier-loss-shapes-16/weights.safetensors"));
+    assert_non_null(strstr(path, "classifier-loss-shapes-16-200/weights.safetensors"));
     assert_true(hash_file(path, &hash, &error));
     assert_string_equal(config.ct.perceptual.hash, hash.hex);
     if (!config_check_judge(&config, &data, folder, path, &error)) fail_msg("%s", error.text);
@@ -155,7 +155,7 @@ static void test_a_judge_is_no_loss(void **state) {
     (void)state;
     char path[1024];
     Error error = {0};
-    Config config = config_make("classifier-judge-shapes-16", "[fd-random]");
+    Config config = config_make("classifier-judge-shapes-16-200", "[fd-random]");
     assert_false(config_bind_features(&config, &data, both_make(), path, &error));
     assert_mentions(&error, "is the judge of shapes");
     assert_mentions(&error, "ct.perceptual=classifier");
@@ -167,8 +167,9 @@ static void test_shares_in_common_are_refused(void **state) {
     char path[1024];
     Error error = {0};
     Config config = config_make("classifier", "[fd-classifier]");
-    weights_make("common", "classifier-loss-shapes-16", &loss_network, CLASSIFIER_LOSS, (ImageRange){0, 101});
-    const char *folder = weights_make("common", "classifier-judge-shapes-16", &judge_network,
+    weights_make("common", "classifier-loss-shapes-16-200", &loss_network, CLASSIFIER_LOSS,
+                 (ImageRange){0, 101});
+    const char *folder = weights_make("common", "classifier-judge-shapes-16-200", &judge_network,
                                       CLASSIFIER_JUDGE, (ImageRange){100, 80});
     assert_true(config_bind_features(&config, &data, folder, path, &error));
     assert_false(config_check_judge(&config, &data, folder, path, &error));
@@ -182,9 +183,9 @@ static void test_files_say_disjoint_shares(void **state) {
     Error error = {0};
     char path[1100];
     const char *folder = both_make();
-    snprintf(path, sizeof path, "%s/classifier-loss-shapes-16/weights.safetensors", folder);
+    snprintf(path, sizeof path, "%s/classifier-loss-shapes-16-200/weights.safetensors", folder);
     assert_true(classifier_file_read(path, &loss, &error));
-    snprintf(path, sizeof path, "%s/classifier-judge-shapes-16/weights.safetensors", folder);
+    snprintf(path, sizeof path, "%s/classifier-judge-shapes-16-200/weights.safetensors", folder);
     assert_true(classifier_file_read(path, &judge, &error));
     assert_true(loss.trained.first + loss.trained.count <= judge.trained.first);
     assert_string_equal(loss.data_hash, data.hash.hex);

@@ -19,6 +19,7 @@ static int runs_of(char *const *files, size_t count, const char *scale, bool wit
                                  .file_count = (int)count,
                                  .scale = scale,
                                  .data_folder = scratch("data"),
+                                 .classifiers_later = true,
                                  .without_data = !with_data};
     if (!plan_make(&request, &plan, &error)) fail_msg("%s", error.text);
     const int runs = plan.run_count;

@@ -100,9 +100,64 @@ static void older_evaluations_get_their_rounding(void **state) {
         "fd-random-floor::1.0,fd-random:trunc:2.0");
 }
 
+/* ---- two judges ---- */
+
+static void judged_store(Store *store, const char *arm, int seed, const char *distance, double by_j,
+                         double by_p) {
+    Error error = {0};
+    char id[64], *config = text_format("ct.distance: %s\nevaluation.rounding: round\n", distance);
+    run_store(store, arm, seed, id);
+    must(store_execute(store, &error, "UPDATE run SET config = ? WHERE id = ?", "tt", config, id), &error);
+    free(config);
+    for (int i = 0; i < 2; i++) {
+        Evaluation evaluation = {.value = i ? by_p : by_j, .samples = 100};
+        strcpy(evaluation.metric, i ? "fd-classifier-loss" : "fd-classifier");
+        strcpy(evaluation.protocol, i ? "round; trained on 0-24999" : "round; trained on 25000-44999");
+        strcpy(evaluation.features_hash, i ? "p" : "j");
+        must(store_evaluation(store, id, 10, "raw", 1, &evaluation, &error), &error);
+        strcpy(evaluation.features_hash,
+               "another"); /* which would be mixed in if hashes were not kept apart */
+        evaluation.value *= i ? 100 : 1;
+        if (i) must(store_evaluation(store, id, 10, "raw", 1, &evaluation, &error), &error);
+    }
+}
+
+static void judged_check(void *context, int columns, const char *const *names, const char *const *values) {
+    const bool perceptual = !strcmp(values[0], "perceptual-classifier");
+    static const char *const expected[][3] = {{"relative by J", "1.000", "0.500"},
+                                              {"relative by P", "1.000", "0.250"},
+                                              {"flattery", "1.000", "0.500"},
+                                              {"95 %", "1.000 to 1.000", "0.500 to 0.500"},
+                                              {"n", "3", "3"}};
+    for (int i = 0; i < columns; i++)
+        for (size_t k = 0; k < sizeof expected / sizeof *expected; k++)
+            if (!strcmp(names[i], expected[k][0]))
+                assert_string_equal(values[i], expected[k][1 + perceptual]);
+    ++*(int *)context;
+}
+
+/* Halved by the judge, quartered by the network that the arm was trained against: half of it is flattery. */
+static void judges_tell_progress_from_flattery(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    const char *const parameters[] = {"experiment", "q"};
+    const Paths paths = {.root = "."};
+    Question question;
+    Error error = {0};
+    int rows = 0;
+    for (int seed = 0; seed < 3; seed++) {
+        judged_store(store, "squared l2", seed, "l2", 10 + seed, 20);
+        judged_store(store, "perceptual-classifier", seed, "perceptual", 5 + 0.5 * seed, 5);
+    }
+    must(question_read(&paths, "judges", &question, &error), &error);
+    must(store_query(store, question.sql, parameters, 1, judged_check, &rows, &error), &error);
+    assert_int_equal(rows, 4); /* two arms, two loss networks */
+    question_free(&question);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(no_table_mixes),
+        STORE_TEST(judges_tell_progress_from_flattery),
         STORE_TEST(older_evaluations_get_their_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
