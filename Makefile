@@ -258,7 +258,7 @@ help:
 	@echo "make test SAN=1      the same under AddressSanitizer and UndefinedBehaviourSanitizer"
 	@echo "make fuzz            the fuzz targets, for scripts/fuzz; needs clang; STATIC=1 to carry them elsewhere"
 	@echo "make lint            formatting, static analysis, include order, lengths of functions and files"
-	@echo "make bench           rate of a training step, beside PyTorch where it is installed"
+	@echo "make bench           rates of training and sampling, beside PyTorch where it is installed"
 	@echo "make ablation-NAME   runs, table and figure of one question; SCALE=smoke|desk|hour|paper, ARGS=\"seed=0\""
 	@echo "make ablations       all of them: $(ABLATIONS)"
 	@echo "make tables figures report   answers from results/ict.db"

@@ -1,17 +1,23 @@
 """One whole step of consistency training in PyTorch, timed: what `make bench` and a card's rates are set beside.
 
     ./run FILE --dry-run --resolved | python3 scripts/bench_peer.py - [key=value ...] [--threads N] [--seconds S]
-    ... --device cuda --precision bf16 [--compile] [--cast weights] [--batch 512] [--sample]
+    ... --device cuda --precision bf16 [--compile] [--cast weights] [--batch 1024,512,256] [--sample]
     python3 scripts/bench_peer.py model.channels=32 train.batch=128 data.resolution=16 ...
 
 It does what a careful user of PyTorch would write: batch of bytes to floats with flips, noise, teacher and student pass with the
 same dropout masks, attention by scaled_dot_product_attention, backward, RAdam and the sampling EMAs in their multi-tensor forms,
 no copy to the host. In both memory layouts unless one is chosen; the better one counts. In 16 bits either under autocast, as most
 code does, or with all weights cast once a step (--cast weights: fewer conversions, norms in 16 bits too); fp16 with a constant
-loss scale. A batch that does not fit on the card is halved until it does. The peak of memory is the process's, libraries included,
-as the program prints its own (on a card: what PyTorch had allocated there): choose a layout when it matters, or the first one's
-peak hides the second's.
+loss scale. Of several batches each is measured that fits on the card (one that does not fit is halved until it does); the best
+counts. The peak of memory is the process's, libraries included, as the program prints its own (on a card: what PyTorch had
+allocated there): choose a layout when it matters, or the first one's peak hides the second's.
+
+Lines "peer <tab> name <tab> value", printed as soon as each number is known, are for `./run bench --peer`.
 """
+import time
+
+BEGAN = time.perf_counter()  # before PyTorch is loaded: that is part of a start
+
 import argparse
 import contextlib
 import copy
@@ -19,7 +25,6 @@ import math
 import os
 import resource
 import sys
-import time
 
 import torch
 from torch.nn import functional as F
@@ -143,12 +148,11 @@ class Peer:
             torch.cuda.synchronize()
 
     def rate(self, what, seconds, warm=2):
-        """Images per second over at least `seconds` and three calls, after some that do not count; and how long the first took."""
-        start = time.perf_counter()
+        """Images per second over at least `seconds` and three calls, after some that do not count; and when the first was done."""
         for call in range(warm):
             what()
             self.synchronise()
-            first = time.perf_counter() - start if call == 0 else first
+            first = time.perf_counter() - BEGAN if call == 0 else first
         calls, start, at_once = 0, time.perf_counter(), 1 if self.device.type == "cpu" else 3
         while calls < 3 or time.perf_counter() - start < seconds:
             for _ in range(at_once):
@@ -180,7 +184,8 @@ def main():
     parser.add_argument("--cast", choices=("autocast", "weights"), default="autocast", help="how 16 bits come about")
     parser.add_argument("--compile", nargs="?", const="default", help="torch.compile, in this mode")
     parser.add_argument("--classes", type=int, default=10, help="of a class-conditional model; the data would say")
-    parser.add_argument("--batch", type=int, help="images a step (train.batch)")
+    parser.add_argument("--batch", type=lambda text: [int(one) for one in text.split(",")],
+                        help="images a step, or several to try, descending (train.batch)")
     parser.add_argument("--sample", action="store_true", help="also the rate of one-step sampling")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -191,41 +196,86 @@ def main():
     measure_all(config, values, options, torch.device(options.device))
 
 
-def measure(config, values, options, device, layout):
-    """Rates, batch and parameters of one layout; the batch is halved where it does not fit."""
-    batch = options.batch or values.get("train.batch", 1024)
-    while True:
-        try:
-            peer = Peer(config, values, LAYOUTS[layout], device, options, batch)
-            rate, first = peer.rate(peer.step, options.seconds, 4 if options.compile else 2)
-            sampling, _ = peer.rate(peer.sample, options.seconds) if options.sample else (0, 0)
-            return rate, sampling, first, batch, parameter_count(peer.net)
-        except torch.cuda.OutOfMemoryError if device.type == "cuda" else ():
-            if batch == 1:
-                raise
-        peer, batch = None, batch // 2  # outside the handler, which would keep the tensors of the failed step alive
+def tell(name, value):
+    print(f"peer\t{name}\t{value}", flush=True)
+
+
+def peak_memory(device):
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Found:
+    """What one layout and batch reached."""
+
+    started = False  # only the first one's first step is that of a program's start
+
+    def __init__(self, peer, layout, options):
+        self.layout, self.batch, self.parameters = layout, peer.batch, parameter_count(peer.net)
+        self.rate, first = peer.rate(peer.step, options.seconds, 4 if options.compile else 2)
+        self.sampling = 0
+        assert math.isfinite(self.rate)
+        tell("training images/s", f"{self.rate:.6g}")
+        tell("memory B", f"{peak_memory(peer.device):.6g}")
+        if not Found.started:
+            tell("first step s", f"{first:.6g}")
+        Found.started = True
+        print(f"  {layout}, batch {self.batch}: {self.rate:.1f} images/s, first step done after {first:.1f} s", flush=True)
+        if options.sample:
+            self.sampling, _ = peer.rate(peer.sample, options.seconds)
+            tell("sampling images/s", f"{self.sampling:.6g}")
+
+
+def forget(device):
+    """What a layout or batch left, so that the next one begins like a fresh process."""
+    if hasattr(torch, "_dynamo"):
+        torch._dynamo.reset()
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-        print(f"{layout}: {2 * batch} images do not fit on the card", flush=True)
+        torch.cuda.reset_peak_memory_stats()
+
+
+def measure(config, values, options, device, layout, batch):
+    """One layout; the batch is halved where it does not fit. None when nothing fits."""
+    while batch:
+        tell("batch", batch)
+        try:
+            return Found(Peer(config, values, LAYOUTS[layout], device, options, batch), layout, options)
+        except torch.cuda.OutOfMemoryError if device.type == "cuda" else ():
+            pass  # what follows is outside the handler, which would keep the tensors of the failed step alive
+        forget(device)
+        print(f"  {layout}: {batch} images do not fit on the card", flush=True)
+        batch //= 2
+    return None
+
+
+def measure_layout(config, values, options, device, layout, program):
+    found = []
+    tell("program", f"{program}, {layout}")
+    tell("precision", options.precision)
+    for batch in options.batch or [values.get("train.batch", 1024)]:
+        if any(batch >= one.batch for one in found):
+            continue  # its half was measured already
+        found.append(measure(config, values, options, device, layout, batch))
+        forget(device)
+        if found[-1] is None:
+            sys.exit(f"{layout}: not even one image fits on the card")
+    return max(found, key=lambda one: one.rate)
 
 
 def measure_all(config, values, options, device):
-    found = {}
-    for name in [options.layout] if options.layout else LAYOUTS:
-        found[name] = measure(config, values, options, device, name)
-    best = max(found, key=lambda name: found[name][0])
-    rate, sampling, first, batch, parameters = found[best]
-    mode = f"compiled ({options.compile})" if options.compile else "eager"
     cast = f" ({options.cast})" if TYPES[options.precision] != torch.float32 else ""
+    mode = f"torch.compile ({options.compile})" if options.compile else "eager"
+    program = f"PyTorch {torch.__version__.split('+')[0]} {mode}"
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{device}, {torch.get_num_threads()} threads"
-    print(f"PyTorch {torch.__version__} {mode}, {options.precision}{cast}, {where}, {parameters:,} parameters, batch {batch}: " +
-          ", ".join(f"{name} {one[0]:.1f} images/s" for name, one in found.items()))
-    print(f"the first step took {first:.1f} s")
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"peak memory of the process: {peak / 2 ** 20:.1f} MiB")
+    print(f"{program}, {options.precision}{cast}, {where}", flush=True)
+    named = program + (", weights cast" if cast and options.cast == "weights" else "")
+    layouts = [options.layout] if options.layout else LAYOUTS
+    found = [measure_layout(config, values, options, device, layout, named) for layout in layouts]
+    best = max(found, key=lambda one: one.rate)
+    print(f"best: {best.layout}, batch {best.batch}: {best.rate:.1f} images/s, {best.parameters:,} parameters; "
+          f"peak memory of the process: {peak_memory(device) / 2 ** 20:.1f} MiB")
     if options.sample:
-        print(f"sampling in one step: {max(one[1] for one in found.values()):.1f} images/s")
-    print(f"peer_images_per_second {rate:.6g}")
-    assert all(math.isfinite(one[0]) for one in found.values())
+        print(f"sampling in one step: {max(one.sampling for one in found):.1f} images/s")
 
 
 if __name__ == "__main__":

@@ -134,8 +134,18 @@ GraphCost graph_cost(const Graph *, GraphSchedule);
 /* The plan as text: one line a node with shapes, buffers, lifetimes. */
 void graph_dump(const Graph *, FILE *);
 
+/* All nodes of one kind in one pass: means over the repeats. */
+typedef struct GraphOpTime {
+    const char *op;
+    bool backward;
+    int calls;
+    double seconds, bytes, flops;
+} GraphOpTime;
+enum { GRAPH_MOST_OPS = 64 };
+
 /* Times every node of a forward and a backward pass, `repeats` times; one line per kind of op, then per node.
- */
-void graph_profile(Graph *, const GraphRun *, float *gradients, int repeats, FILE *);
+ * Each op is waited for. Returns how many of `ops` were filled, one for each kind and pass. */
+int graph_profile(Graph *, const GraphRun *, float *gradients, int repeats, FILE *,
+                  GraphOpTime ops[GRAPH_MOST_OPS]);
 
 #endif

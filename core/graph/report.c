@@ -175,7 +175,24 @@ static void profile_pass(Graph *graph, const GraphRun *run, float *gradients, in
     }
 }
 
-void graph_profile(Graph *graph, const GraphRun *run, float *gradients, int repeats, FILE *out) {
+static int profile_ops(const ProfileLine *kinds, int repeats, GraphOpTime ops[GRAPH_MOST_OPS]) {
+    _Static_assert(2 * NODE_KINDS + 1 <= GRAPH_MOST_OPS, "more kinds of nodes than there is room for");
+    int count = 0;
+    for (int i = 0; i <= 2 * NODE_KINDS; i++) {
+        const ProfileLine *line = &kinds[i];
+        if (!line->calls) continue;
+        ops[count++] = (GraphOpTime){.op = i < 2 * NODE_KINDS ? node_traits[i % NODE_KINDS].name : "sum",
+                                     .backward = i >= NODE_KINDS,
+                                     .calls = line->calls,
+                                     .seconds = line->seconds / repeats,
+                                     .bytes = line->bytes,
+                                     .flops = line->flops};
+    }
+    return count;
+}
+
+int graph_profile(Graph *graph, const GraphRun *run, float *gradients, int repeats, FILE *out,
+                  GraphOpTime ops[GRAPH_MOST_OPS]) {
     CHECK(graph->train, "the graph is not prepared for training");
     ProfileLine kinds[2 * NODE_KINDS + 1] = {{0}};
     ProfileLine *nodes = calloc(2 * (size_t)graph->node_count, sizeof *nodes);
@@ -198,4 +215,5 @@ void graph_profile(Graph *graph, const GraphRun *run, float *gradients, int repe
                       out);
     }
     free(nodes);
+    return profile_ops(kinds, repeats, ops);
 }

@@ -114,7 +114,13 @@ const char *question_title(const Question *question, const char *const *paramete
 }
 
 const char *question_parameter(const Question *question) {
-    return strstr(question->sql, ":run") ? "run" : strstr(question->sql, ":experiment") ? "experiment" : NULL;
+    static const char *const all[] = {"run", "experiment", "session"};
+    for (int i = 0; i < 3; i++) {
+        char mark[16];
+        snprintf(mark, sizeof mark, ":%s", all[i]);
+        if (strstr(question->sql, mark)) return all[i];
+    }
+    return NULL;
 }
 
 void question_free(Question *question) {

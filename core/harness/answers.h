@@ -24,7 +24,7 @@ const char *question_title(const Question *, const char *const *parameters, int 
 /* Reads paper_figs/<name>.sql; a name that does not exist is answered with the nearest one and the list. */
 bool question_read(const Paths *, const char *name, Question *, Error *);
 void question_free(Question *);
-/* What it is about: "run", "experiment", or NULL. */
+/* What it is about: "run", "experiment", "session" (of bench), or NULL. */
 const char *question_parameter(const Question *);
 /* Names of all figures (questions with a .gp beside them) or tables (without), sorted and malloc'ed one by
  * one. */

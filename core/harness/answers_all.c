@@ -9,7 +9,7 @@
 enum { MAX_SUBJECTS = 512 };
 
 typedef struct Subjects {
-    const char *parameter; /* "run", "experiment"; NULL: the question has no parameter */
+    const char *parameter; /* "run", "experiment", "session"; NULL: the question has no parameter */
     char *names[MAX_SUBJECTS];
     int count;
 } Subjects;
@@ -20,16 +20,17 @@ static void subject_add(void *context, int columns, const char *const *names, co
     if (subjects->count < MAX_SUBJECTS) subjects->names[subjects->count++] = text_copy(values[0]);
 }
 
+static const char *subjects_sql(const char *parameter) {
+    if (!strcmp(parameter, "run")) return "SELECT id FROM run WHERE state = 'done' ORDER BY created";
+    if (!strcmp(parameter, "session")) return "SELECT session FROM bench ORDER BY created";
+    return "SELECT DISTINCT x.name FROM experiment x JOIN plan p ON p.experiment_id = x.id "
+           "JOIN run r ON r.id = p.run_id WHERE r.state = 'done' ORDER BY x.name";
+}
+
 static bool subjects_find(Store *store, const Question *question, Subjects *subjects, Error *error) {
     *subjects = (Subjects){.parameter = question_parameter(question)};
     if (subjects->parameter)
-        return store_query(
-            store,
-            !strcmp(subjects->parameter, "run")
-                ? "SELECT id FROM run WHERE state = 'done' ORDER BY created"
-                : "SELECT DISTINCT x.name FROM experiment x JOIN plan p ON p.experiment_id = x.id "
-                  "JOIN run r ON r.id = p.run_id WHERE r.state = 'done' ORDER BY x.name",
-            NULL, 0, subject_add, subjects, error);
+        return store_query(store, subjects_sql(subjects->parameter), NULL, 0, subject_add, subjects, error);
     subjects->names[subjects->count++] = text_copy("");
     return true;
 }

@@ -1,9 +1,10 @@
 /* `bench`: the rate of whole training steps of an experiment on this machine, and with --ops the time of
- * every op. */
+ * every op; with --session kept in the database, beside what other programs do in the same work. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
 #include "harness/bench_rates.h"
+#include "harness/bench_record.h"
 #include "harness/cli.h"
 #include "harness/machine.h"
 #include "train/network.h"
@@ -16,7 +17,7 @@
 enum { TICK_STEPS = 4, LEAST_TICKS = 2 };
 
 typedef struct Bench {
-    const char *device_spec, *tuned;
+    const char *device_spec, *tuned, *session, *peer;
     int threads;
     double seconds; /* to measure */
     bool ops, dump, sample;
@@ -29,7 +30,10 @@ typedef struct Bench {
     double measured, images;
     int polls;
     double began, opened, first_step; /* of the command; seconds after it */
-    double sample_rate;
+    char experiment[64];
+    BenchResult result;
+    GraphOpTime op[GRAPH_MOST_OPS];
+    int op_count;
 } Bench;
 
 /* ---- whole steps ---- */
@@ -55,22 +59,43 @@ static double step_flops(const Trainer *trainer) {
 }
 
 /* What only a card is asked for: its memory, and what share of its products' rate the steps reach. */
-static void card_print(const Bench *bench, const Trainer *trainer, double rate) {
+static void card_measure(Bench *bench) {
     Device *device = bench->device;
     size_t available = 0, total = 0;
-    char used[32], all[32], product[32];
     if (!device->memory) return;
     device->memory(device, &available, &total);
-    const double matrix = bench_matrix_rate(device, bench->config.precision, 2);
-    printf("memory of the card: %s of %s in use; the data set is %s\n",
-           format_bytes(used, (double)(total - available)), format_bytes(all, (double)total),
+    bench->result.memory = (double)(total - available);
+    bench->result.matrix = bench_matrix_rate(device, bench->config.precision, 2);
+}
+
+static void result_take(Bench *bench, const Trainer *trainer) {
+    const double rate = bench->images / bench->measured;
+    bench->result = (BenchResult){.batch = bench->config.train.batch,
+                                  .micro_batch = trainer_micro_batch(trainer),
+                                  .rate = rate,
+                                  .sample_rate = bench->result.sample_rate,
+                                  .flops = rate * step_flops(trainer),
+                                  .ready = bench->opened,
+                                  .first_step = bench->first_step,
+                                  .memory = machine_peak_memory()};
+    card_measure(bench);
+}
+
+static void card_print(const Bench *bench, const Trainer *trainer) {
+    const BenchResult *result = &bench->result;
+    char used[32], all[32], product[32];
+    size_t available, total;
+    if (!bench->device->memory) return;
+    bench->device->memory(bench->device, &available, &total);
+    printf("memory of the card: %s of %s in use; the data set is %s\n", format_bytes(used, result->memory),
+           format_bytes(all, (double)total),
            trainer_holds_data(trainer) ? "held by the card" : "gathered by the host");
     printf("a product of %d^3: %s FLOP/s; a step reaches %.1f%% of that\n", MATRIX_SIDE,
-           format_count(product, matrix), 100 * rate * step_flops(trainer) / matrix);
+           format_count(product, result->matrix), 100 * result->flops / result->matrix);
 }
 
 static void rate_print(const Bench *bench, const Trainer *trainer) {
-    const double rate = bench->images / bench->measured;
+    const BenchResult *result = &bench->result;
     const GraphCost cost = trainer_cost(trainer);
     char parameters[32], flops[32], planned[32], naive[32];
     printf("%s: %s, %d threads; %s parameters, batch %d in micro-batches of %d\n", bench->device->kind,
@@ -79,26 +104,26 @@ static void rate_print(const Bench *bench, const Trainer *trainer) {
            trainer_micro_batch(trainer));
     printf("activations and gradients of a micro-batch: %s planned, %s with one buffer each\n",
            format_bytes(planned, (double)cost.arena_bytes), format_bytes(naive, (double)cost.naive_bytes));
-    printf("a step takes %.4g ms, %s FLOP/s\n", 1e3 * bench->config.train.batch / rate,
-           format_count(flops, rate * step_flops(trainer)));
+    printf("a step takes %.4g ms, %s FLOP/s\n", 1e3 * result->batch / result->rate,
+           format_count(flops, result->flops));
     printf("device and network were ready after %.1f s, the first step was done after %.1f s\n",
            bench->opened, bench->first_step);
-    card_print(bench, trainer, rate);
+    card_print(bench, trainer);
     printf("peak memory of the process: %.1f MiB\n", machine_peak_memory() / (1 << 20));
-    printf("training: %.1f images/s\n", rate);
-    if (bench->sample) printf("sampling in one step: %.1f images/s\n", bench->sample_rate);
+    printf("training: %.1f images/s\n", result->rate);
+    if (bench->sample) printf("sampling in one step: %.1f images/s\n", result->sample_rate);
 }
 
 static bool sample_measure(Bench *bench, Trainer *trainer, Error *error) {
     const Dataset *data = &bench->data;
-    bench->sample_rate =
+    bench->result.sample_rate =
         bench_sample_rate(trainer, bench->config.model.classes, data->height * data->width * data->channels,
                           bench->seconds, error);
-    return bench->sample_rate > 0;
+    return bench->result.sample_rate > 0;
 }
 
 /* Checkpoints, which the trainer writes when it stops, go to a folder that is removed. */
-static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
+static bool steps_measure(Bench *bench, Error *error) {
     char folder[] = "/tmp/ict-bench-XXXXXX";
     if (!mkdtemp(folder)) return file_error(error, folder, "the folder cannot be made", errno);
     bench->config.train.tick_steps = TICK_STEPS;
@@ -124,10 +149,12 @@ static bool steps_measure(Bench *bench, int *micro_batch, Error *error) {
             (end == TRAIN_STOPPED || end == TRAIN_DONE) &&
             (bench->measured > 0 || error_set(error, "the run is too short to be measured: train.steps=100"));
         done = done && (!bench->sample || sample_measure(bench, trainer, error));
-        if (done) rate_print(bench, trainer);
+        if (done) {
+            result_take(bench, trainer);
+            rate_print(bench, trainer);
+        }
         if (done && bench->tuned && bench->device->remember)
             bench->device->remember(bench->device, bench->tuned);
-        *micro_batch = trainer_micro_batch(trainer);
         trainer_close(trainer);
     }
     return folder_remove(folder, done ? error : NULL) && done;
@@ -189,7 +216,7 @@ static float *weights_make(const Bench *bench, const ParamSet *params) {
 }
 
 /* The network's plan, and the time of every node. */
-static void ops_profile(const Bench *bench, int n) {
+static void ops_profile(Bench *bench, int n) {
     enum { REPEATS = 5 };
     Device *device = bench->device;
     ParamSet params = {0};
@@ -214,7 +241,7 @@ static void ops_profile(const Bench *bench, int n) {
     if (bench->dump) graph_dump(network.graph, stdout);
     if (bench->ops) {
         printf("\none forward and one backward pass of %d images:\n", n);
-        graph_profile(network.graph, &run, gradients, REPEATS, stdout);
+        bench->op_count = graph_profile(network.graph, &run, gradients, REPEATS, stdout, bench->op);
     }
     for (float **memory = (float *[]){weights, gradients, input, level, row, extra, NULL}; *memory; memory++)
         device->release(device, *memory);
@@ -241,23 +268,52 @@ static bool bench_plan(Bench *bench, char **words, int count, Error *error) {
     Plan plan;
     if (!plan_make(&request, &plan, error)) return false;
     bench->config = plan.runs[0].config;
+    const char *name = path_name(file);
+    snprintf(bench->experiment, sizeof bench->experiment, "%.*s", (int)strcspn(name, "."), name);
     plan_free(&plan);
     return true;
 }
 
+static bool result_keep(const Bench *bench, Error *error) {
+    Store *store;
+    if (!bench->session) return true;
+    if (!store_open(bench->paths.database, &store, error)) return false;
+    const BenchPlace place = {.store = store,
+                              .paths = &bench->paths,
+                              .session = bench->session,
+                              .experiment = bench->experiment,
+                              .config = &bench->config,
+                              .device = bench->device};
+    const bool done = bench_record(&place, &bench->result, bench->op, bench->op_count, error);
+    store_close(store);
+    return done;
+}
+
 static bool bench_all(Bench *bench, Error *error) {
-    int micro_batch = 0;
     if (!dataset_open(&bench->config.data, bench->paths.data, &bench->data, error)) return false;
     bool done =
         config_bind_features(&bench->config, &bench->data, bench->paths.weights, bench->features, error) &&
         device_open(bench->device_spec, bench->threads, &bench->device, error);
     if (done) {
         if (bench->tuned && bench->device->tune) bench->device->tune(bench->device);
-        done = steps_measure(bench, &micro_batch, error);
-        if (done && (bench->ops || bench->dump)) ops_profile(bench, micro_batch);
+        done = steps_measure(bench, error);
+        if (done && (bench->ops || bench->dump)) ops_profile(bench, bench->result.micro_batch);
+        done = done && result_keep(bench, error);
         device_close(bench->device);
     }
     dataset_close(&bench->data);
+    return done;
+}
+
+/* Nothing is measured: a peer was, and its numbers are kept. */
+static bool peer_keep(const Bench *bench, Error *error) {
+    Store *store;
+    if (!bench->session)
+        return error_set(error, "--peer %s: say which session of bench it belongs to: --session NAME",
+                         bench->peer);
+    if (!store_open(bench->paths.database, &store, error)) return false;
+    const bool done = bench_record_peer(store, bench->session, bench->peer, error);
+    store_close(store);
     return done;
 }
 
@@ -271,16 +327,21 @@ static int bench_run(int argc, char **argv) {
         {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
         {"tune", 0, OPTION_TEXT, &bench.tuned, "FILE",
          "time every convolution; append what was chosen to FILE (core/backend/cuda/plans)"},
+        {"session", 0, OPTION_TEXT, &bench.session, "NAME",
+         "keep what is measured in the database, under this name"},
+        {"peer", 0, OPTION_TEXT, &bench.peer, "FILE",
+         "measure nothing: keep what scripts/bench_peer.py printed (- for standard input)"},
         {"seconds", 0, OPTION_DURATION, &bench.seconds, "10", "how long to measure"},
         {"device", 0, OPTION_TEXT, &bench.device_spec, "D", "cpu, cuda or cuda:1 (default cpu)"},
         {"threads", 0, OPTION_COUNT, &bench.threads, "N", "CPU threads (default: all)"},
     };
     char **words =
         options_parse(&command_bench, argc, argv, list, sizeof list / sizeof *list, &bench.paths, &count);
-    const bool done = bench_plan(&bench, words, count, &error) && bench_all(&bench, &error);
+    const bool done = bench.peer ? peer_keep(&bench, &error)
+                                 : bench_plan(&bench, words, count, &error) && bench_all(&bench, &error);
     return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
 }
 
 const Command command_bench = {
-    "bench", "bench [FILE.yaml] [key=value...] [--ops]",
+    "bench", "bench [FILE.yaml] [key=value...] [--ops] [--session NAME]",
     "rate of a training step (default: experiments/quickstart.yaml), time of every op", bench_run};

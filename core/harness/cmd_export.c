@@ -110,6 +110,8 @@ static int import_run(int argc, char **argv) {
     log_info("%s: %d run%s new, %d further along than here, %d known (checkpoints and pictures stay where "
              "they are)",
              words[0], runs.added, runs.added == 1 ? "" : "s", runs.advanced, runs.kept);
+    if (runs.sessions)
+        log_info("%s: %d session%s of bench new", words[0], runs.sessions, runs.sessions == 1 ? "" : "s");
     return EXIT_DONE;
 }
 

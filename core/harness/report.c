@@ -145,6 +145,24 @@ static bool experiment_put(Report *report, const char *name, const char *yaml, E
     return done;
 }
 
+/* ---- how fast ---- */
+
+static bool sessions_find(Report *report, Names *sessions, Error *error) {
+    *sessions = (Names){0};
+    return store_query(report->store, "SELECT session, experiment FROM bench ORDER BY created", NULL, 0,
+                       names_take, sessions, error);
+}
+
+static bool sessions_put(Report *report, Error *error) {
+    Names sessions;
+    if (!sessions_find(report, &sessions, error)) return false;
+    if (sessions.count) text_append(&report->page, "<section id=\"speed\"><h2>Speed</h2>\n");
+    for (int i = 0; i < sessions.count; i++) report_answers(report, "session", sessions.list[2 * i]);
+    if (sessions.count) text_append(&report->page, "</section>\n");
+    names_free(&sessions);
+    return true;
+}
+
 /* ---- the page ---- */
 
 static bool runs_put(Report *report, Error *error) {
@@ -186,7 +204,7 @@ static bool body_put(Report *report, const Names *experiments, Error *error) {
                 "agree; otherwise the two merely stand on one page.</p>\n");
     report_answers(report, NULL, NULL);
     text_append(&report->page, "</section>\n");
-    return done && runs_put(report, error);
+    return done && sessions_put(report, error) && runs_put(report, error);
 }
 
 /* The frame with its two marks replaced; the marks are ours, so they are there. */

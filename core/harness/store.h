@@ -102,6 +102,28 @@ bool store_event(Store *, const char *id, const char *level, const char *text, E
 bool store_rounding(Store *, const char *id, int64_t step, int images, const char *device,
                     const RoundingRow *, Error *);
 
+/* A session of `bench`: one configuration on one machine, this program and others side by side. Adding one
+ * that is there changes nothing. */
+typedef struct BenchSession {
+    const char *id, *experiment, *config; /* its name; of the experiment; resolved YAML */
+    const char *device, *commit, *versions;
+} BenchSession;
+bool store_bench(Store *, const BenchSession *, Error *);
+
+/* One number. Of several with the same names the best is kept: the highest rate (names that end in "/s"), the
+ * lowest of everything else. */
+typedef struct BenchValue {
+    const char *program, *precision; /* "ict", "PyTorch 2.11.0 eager NHWC autocast" */
+    int batch;
+    const char *name; /* with its unit: "training images/s", "memory B" */
+    double value;
+} BenchValue;
+bool store_bench_value(Store *, const char *session, const BenchValue *, Error *);
+bool store_bench_op(Store *, const char *session, const char *precision, int images, const GraphOpTime *,
+                    Error *);
+/* Whether that program was measured in the session before. */
+bool store_bench_has(Store *, const char *session, const char *program, bool *has, Error *);
+
 /* Rows of published.csv replace those in the database. */
 bool store_load_published(Store *, const char *csv_path, Error *);
 
@@ -109,6 +131,7 @@ bool store_load_published(Store *, const char *csv_path, Error *);
  * here (added) and those that are further along there (advanced); the rest stay as they are here (kept). */
 typedef struct ImportCount {
     int added, advanced, kept;
+    int sessions; /* of bench, that are new here */
 } ImportCount;
 bool store_import(Store *, const char *other, ImportCount *, Error *);
 

@@ -189,6 +189,13 @@ static const char *const import_steps[] = {
     "INSERT INTO main.metric SELECT * FROM other.metric WHERE run_id IN " TAKEN,
     "INSERT OR IGNORE INTO main.evaluation SELECT * FROM other.evaluation WHERE run_id IN "
     "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
+    "CREATE TEMP TABLE sessions AS SELECT session FROM other.bench WHERE session NOT IN (SELECT session FROM "
+    "main.bench)",
+    "INSERT INTO main.bench SELECT * FROM other.bench WHERE session IN (SELECT session FROM temp.sessions)",
+    "INSERT INTO main.bench_value SELECT * FROM other.bench_value WHERE session IN (SELECT session FROM "
+    "temp.sessions)",
+    "INSERT INTO main.bench_op SELECT * FROM other.bench_op WHERE session IN (SELECT session FROM "
+    "temp.sessions)",
     "INSERT OR IGNORE INTO main.rounding SELECT * FROM other.rounding WHERE run_id IN "
     "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
     "INSERT OR IGNORE INTO main.artifact SELECT run_id, kind, step, iif(substr(path, 1, 1) = '/', '', ?1) || "
@@ -234,7 +241,11 @@ static bool rows_import(Store *store, const char *prefix, ImportCount *count, Er
         !count_take(store, "kept", &kept, error))
         return false;
     count->kept = same + kept;
-    return store_execute(store, error, "DROP TABLE temp.incoming", "");
+    int64_t sessions = 0;
+    const bool counted = store_integer(store, error, &sessions, 0, "SELECT count(*) FROM temp.sessions", "");
+    count->sessions = (int)sessions;
+    return counted && store_execute(store, error, "DROP TABLE temp.incoming", "") &&
+           store_execute(store, error, "DROP TABLE temp.sessions", "");
 }
 
 static bool copy_import(Store *store, const char *other, const char *copy_path, ImportCount *count,
