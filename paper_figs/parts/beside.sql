@@ -1,5 +1,5 @@
 -- What the tables beside the published numbers begin with (`-- begins with: beside`):
---   ours    finished runs of experiments/ (arms of questions have tables of their own) at their last evaluation, mean over seeds;
+--   ours    finished runs of experiments/ (not its calibrations; arms of questions have tables of their own) at their last evaluation, mean over seeds;
 --           a row a scale, data set, budget and protocol, which never share one
 --   theirs  published numbers as text, * on those that wait for a check against the paper
 WITH last AS (
@@ -7,7 +7,7 @@ WITH last AS (
            setting(r.config, 'train.steps') * setting(r.config, 'train.batch') AS budget,
            (SELECT max(step) FROM evaluation WHERE run_id = r.id AND nfe > 0) AS step
       FROM run r JOIN plan p ON p.run_id = r.id JOIN experiment x ON x.id = p.experiment_id
-     WHERE r.state = 'done' AND '/' || x.file LIKE '%/experiments/%' GROUP BY r.id
+     WHERE r.state = 'done' AND '/' || x.file LIKE '%/experiments/%' AND x.file NOT LIKE '%/calibration/%' GROUP BY r.id
 ), ours AS (
     SELECT 'ours: ' || experiment || iif(asked_as = '', '', ', ' || asked_as) AS method, last.scale, data, budget, git_commit,
            e.nfe, e.samples, e.weights, e.metric, e.reference_hash,

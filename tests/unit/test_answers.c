@@ -187,6 +187,8 @@ static void only_fid_on_the_data_set_is_fid(void **state) {
     make_ours(store, "c", "hour", "cifar10", "fd-random", 5);
     make_ours(store, "d", "hour", "shapes", "fid", 6);
     make_arm(store, "e", "x", "desk", "done", 7); /* a question's arm: not for this table */
+    make(store, (Made){"f", "rate", "experiments/calibration/hour.yaml", "", "hour", "cifar10", "done", "fid",
+                       1000, 8}); /* nor what chose a rate */
     answer_is(store, "cifar10", (const int[]){0, 2, 4, 6, 7, 8, 11, -1},
               "ours: main|3.00||desk|cifar10|80|c0ffee00\nours: main||fid 4|desk|cifar10-jpeg|80|c0ffee00\n"
               "ours: main||fd-random 5|hour|cifar10|80|c0ffee00\n");

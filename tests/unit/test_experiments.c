@@ -4,6 +4,7 @@
 #include "harness/config_key.h"
 #include "harness/plan.h"
 
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -320,6 +321,61 @@ static void the_schedules_are_the_papers(void **state) {
     NEAR(ct_sigma(&c.ct, 200 - 106, 201), c.evaluation.sigma_mid, 5e-4);
 }
 
+/* ------------------------------------------------------------------------------------------ calibrations */
+
+static Plan planned(const char *file, const char *scale) {
+    Plan plan;
+    Error error = {0};
+    const PlanRequest request = {.files = &file, .file_count = 1, .scale = scale, .without_data = true};
+    if (!plan_make(&request, &plan, &error)) fail_msg("%s", error.text);
+    return plan;
+}
+
+/* A rate is chosen by the plain runs of both methods: each arm of a calibration is one of them but for its
+ * rate and seed, and for being judged at its end only. */
+static void calibration_is_plain(const char *scale) {
+    char file[64];
+    snprintf(file, sizeof file, "experiments/calibration/%s.yaml", scale);
+    Plan plan = planned(file, scale), ict = planned("experiments/cifar10_main.yaml", scale),
+         ct = planned("experiments/cifar10_ct.yaml", scale);
+    assert_int_equal(plan.run_count, 6);
+    for (int i = 0; i < plan.run_count; i++) {
+        const RunSpec *run = &plan.runs[i];
+        Config plain = strncmp(run->arm, "CT,", 3) ? ict.runs[0].config : ct.runs[0].config;
+        Text found = {0}, expected = {0};
+        plain.seed = 1000;
+        plain.train.optimiser.learning_rate = run->config.train.optimiser.learning_rate;
+        plain.train.evaluations = 1;
+        plain.train.evaluate_at[0] = 1;
+        config_print(&run->config, CONFIG_ALL, &found);
+        config_print(&plain, CONFIG_ALL, &expected);
+        assert_string_equal(text_view(&found), text_view(&expected));
+        text_free(&found);
+        text_free(&expected);
+    }
+    plan_free(&plan);
+    plan_free(&ict);
+    plan_free(&ct);
+}
+
+static void a_rate_is_chosen_by_plain_runs(void **state) {
+    (void)state;
+    calibration_is_plain("desk");
+    calibration_is_plain("hour");
+}
+
+static void no_question_has_the_calibrations_seed(void **state) {
+    (void)state;
+    glob_t found;
+    assert_int_equal(glob("ablations/*.yaml", 0, NULL, &found), 0);
+    for (size_t f = 0; f < found.gl_pathc; f++) {
+        Plan plan = planned(found.gl_pathv[f], "hour");
+        for (int i = 0; i < plan.run_count; i++) assert_true(plan.runs[i].config.seed < 1000);
+        plan_free(&plan);
+    }
+    globfree(&found);
+}
+
 static void quickstart_stays_small(void **state) {
     (void)state;
     const RunSpec run = resolved("experiments/quickstart.yaml");
@@ -338,6 +394,8 @@ int main(void) {
         cmocka_unit_test(the_papers_settings_are_the_papers),
         cmocka_unit_test(the_schedules_are_the_papers),
         cmocka_unit_test(embeddings_are_as_sensitive_as_meant),
+        cmocka_unit_test(a_rate_is_chosen_by_plain_runs),
+        cmocka_unit_test(no_question_has_the_calibrations_seed),
         cmocka_unit_test(quickstart_stays_small),
     };
     return cmocka_run_group_tests_name("experiments", tests, NULL, NULL);
