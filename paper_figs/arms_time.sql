@@ -15,7 +15,7 @@
      GROUP BY series, e.step * setting(config, 'train.batch')
 )
 SELECT series, x AS seconds, mean, low, high FROM (
-    SELECT 0 AS part, series, 0 AS x, 0 AS mean, 0 AS low, 0 AS high FROM note
+    SELECT 0 AS part, series, 0 AS x, 0 AS mean, 0 AS low, 0 AS high FROM note, judge
     UNION ALL
     SELECT 1, 'metric: ' || metric, 0, 0, 0, 0 FROM judge
     UNION ALL

@@ -13,7 +13,7 @@
       FROM point GROUP BY series, nfe
 )
 SELECT series, nfe, value, mean, sd FROM (
-    SELECT 0 AS part, series, 0 AS nfe, 0 AS value, 0 AS mean, 0 AS sd, 0 AS seed FROM note
+    SELECT 0 AS part, series, 0 AS nfe, 0 AS value, 0 AS mean, 0 AS sd, 0 AS seed FROM note, judge
     UNION ALL
     SELECT 1, 'metric: ' || metric, 0, 0, 0, 0, 0 FROM judge
     UNION ALL

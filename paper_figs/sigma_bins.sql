@@ -11,7 +11,7 @@ WITH this AS (
 SELECT series, images, value FROM (
     SELECT 0 AS part, 'note: ' || experiment || iif(arm = '', '', ', ' || arm) || ', scale ' || scale || ', seed ' || seed || ', data '
            || setting(config, 'data.name') || ', commit ' || substr(git_commit, 1, 8) || ', ' || device AS series, 0 AS images, 0 AS value
-      FROM this
+      FROM this WHERE EXISTS (SELECT 1 FROM metric WHERE run_id = :run AND name GLOB 'loss_sigma_*') -- a classifier has none
     UNION ALL
     SELECT 1 + number, 'loss ' || levels, images, value FROM metric JOIN bin ON metric.name = 'loss_sigma_' || number WHERE run_id = :run
     UNION ALL

@@ -1,4 +1,4 @@
-# Six panels over images seen: loss, gradient norm, N, learning rate, speed, quality.
+# Six panels over images seen: loss, gradient norm, N (of a classifier its accuracy), learning rate, speed, quality.
 eval page(1100, 1000)
 set output out
 set multiplot title title noenhanced font ",13"
@@ -26,9 +26,18 @@ eval log_axis("index 'gradient_norm'", 2)
 plot data index 'gradient_norm' using 1:2 with lines lt 1 notitle
 
 eval cell(0, 1)
-set ylabel "N (noise levels)"
-eval log_axis("index 'N'", 2)
-plot data index 'N' using 1:2 with steps lt 1 dt 1 notitle
+if (words(blocks('N')) > 0) {
+    set ylabel "N (noise levels)"
+    eval log_axis("index 'N'", 2)
+    plot data index 'N' using 1:2 with steps lt 1 dt 1 notitle
+} else {
+    set ylabel "accuracy"
+    unset logscale y
+    set ytics autofreq
+    set key at graph 0.98, graph 0.25 right top
+    plot data index 'accuracy' using 1:2 with lines lt 1 title 'in training', \
+         data index 'held out' using 1:2 with linespoints lt 2 title 'held out'
+}
 
 eval above
 unset logscale y

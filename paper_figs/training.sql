@@ -1,5 +1,5 @@
 -- title: Training of run :run
--- caption: Means over each tick; quality at every evaluation beside its floor (real images against real ones) and two trivial generators.
+-- caption: Means over each tick; quality at every evaluation beside its floor (real images against real ones) and two trivial generators; of a classifier, accuracy on images of the set that it is not trained on.
 WITH this AS (
     SELECT r.*, x.name AS experiment, 1.0 * setting(r.config, 'train.batch') AS batch,
            setting(r.config, 'evaluation.weights') AS weights, setting(r.config, 'evaluation.samples') + 0 AS samples
@@ -16,7 +16,9 @@ SELECT series, images, value FROM (
       FROM this
     UNION ALL
     SELECT 1, name, images, value FROM metric
-     WHERE run_id = :run AND name IN ('loss', 'gradient_norm', 'N', 'learning_rate', 'images_per_second')
+     WHERE run_id = :run AND name IN ('loss', 'gradient_norm', 'N', 'accuracy', 'learning_rate', 'images_per_second')
+    UNION ALL
+    SELECT 1, 'held out', e.step * batch, e.value FROM evaluation e, this WHERE e.run_id = :run AND e.metric = 'held-out-accuracy'
     UNION ALL   -- runs of before the rate was recorded: it was constant
     SELECT 1, 'learning_rate', edge.images, setting(config, 'train.lr') + 0
       FROM this, (SELECT 0 AS images UNION ALL SELECT images FROM last) edge

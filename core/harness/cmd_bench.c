@@ -125,6 +125,8 @@ static bool sample_measure(Bench *bench, Trainer *trainer, Error *error) {
 /* Checkpoints, which the trainer writes when it stops, go to a folder that is removed. */
 static bool steps_measure(Bench *bench, Error *error) {
     char folder[] = "/tmp/ict-bench-XXXXXX";
+    if (bench->config.task == TASK_CLASSIFIER)
+        return error_set(error, "bench measures consistency training; a classifier's run says its own rate");
     if (!mkdtemp(folder)) return file_error(error, folder, "the folder cannot be made", errno);
     bench->config.train.tick_steps = TICK_STEPS;
     bench->config.train.evaluations = bench->config.train.checkpoint_steps = 0;

@@ -15,6 +15,8 @@
 enum { IDENTITY = true, NO_IDENTITY = false };
 
 const Key config_keys[] = {
+    {"task", KEY_WORD, ONE(task), IDENTITY, "consistency", "consistency|classifier",
+     "what is trained: a consistency model, or a classifier as judge or loss network (section classifier)"},
     {"seed", KEY_INT, ONE(seed), IDENTITY, "0", "[0, inf)", "initial weights, data order, noise and dropout"},
     {"precision", KEY_WORD, ONE(precision), IDENTITY, "fp32", "fp32|tf32|bf16|fp16",
      "of activations and convolutions; the CPU has fp32"},
@@ -158,6 +160,21 @@ const Key config_keys[] = {
      "classifier"},
     {"evaluation.grid", KEY_INT, ONE(evaluation.grid), NO_IDENTITY, "64", "[0, 1024]",
      "images in the sample picture; 0: none"},
+
+    {"classifier.role", KEY_WORD, ONE(classifier.role), IDENTITY, "judge", "judge|loss",
+     "judge: residual, on the second half of the images but the last tenth; loss: vgg, on the first half"},
+    {"classifier.widths", KEY_INT, MANY(classifier.network.widths, classifier.network.stages), IDENTITY,
+     "[64, 128, 224]", "[1, 4096]", "channels of each stage, from the highest resolution"},
+    {"classifier.depth", KEY_INT, ONE(classifier.network.depth), IDENTITY, "1", "[1, 8]",
+     "residual blocks (judge) or convolutions (loss) a stage"},
+    {"classifier.smoothing", KEY_NUMBER, ONE(classifier.smoothing), IDENTITY, "0.1", "[0, 1)",
+     "share of the target that all classes have in common"},
+    {"classifier.warmup", KEY_NUMBER, ONE(classifier.warmup), IDENTITY, "0.2", "[0, 1)",
+     "share of the run in which the rate rises to train.lr; it falls to 0 after that"},
+    {"classifier.shift", KEY_INT, ONE(classifier.shift), IDENTITY, "4", "[0, 1024]",
+     "images are moved by up to so many pixels at random"},
+    {"classifier.noise", KEY_NUMBER, ONE(classifier.noise), IDENTITY, "0", "[0, 100]",
+     "the strongest noise on images, whose range is -1 to 1"},
 };
 
 const int config_key_count = (int)(sizeof config_keys / sizeof *config_keys);
@@ -181,7 +198,7 @@ bool config_has_section(const char *name) {
 }
 
 const char *config_suggestion(const char *name, char out[128]) {
-    static const char *const sections[] = {"data", "model", "ct", "train", "evaluation"};
+    static const char *const sections[] = {"data", "model", "ct", "train", "evaluation", "classifier"};
     const char *candidates[sizeof config_keys / sizeof *config_keys + sizeof sections / sizeof *sections];
     int count = 0;
     for (int i = 0; i < config_key_count; i++) candidates[count++] = config_keys[i].name;

@@ -26,7 +26,11 @@
  * ones. */
 enum { NUMERICS_VERSION = 1 };
 
+/* What a run trains. */
+typedef enum Task { TASK_CONSISTENCY, TASK_CLASSIFIER } Task;
+
 typedef struct Config {
+    Task task;
     int64_t seed;
     Precision precision;
     DataConfig data;
@@ -35,6 +39,7 @@ typedef struct Config {
     CtConfig ct;
     TrainConfig train;
     EvaluationConfig evaluation;
+    ClassifierTask classifier; /* architecture and ranges are the role's: config_classifier() */
 } Config;
 
 /* Defaults are those of the paper's CIFAR-10 model. */
@@ -82,6 +87,9 @@ bool config_needs_classifier(const Config *, ClassifierRole);
 /* Whether the judge is there, if a metric asks for it, and has seen none of the images that the network of
  * the perceptual distance (`loss`, its file or "") was trained on. */
 bool config_check_judge(const Config *, const Dataset *, const char *folder, const char *loss, Error *);
+
+/* The classifier that the configuration asks for, on this data set. */
+ClassifierTask config_classifier(const Config *, const Dataset *);
 
 /* Every key with type, default, range and help. */
 void config_help(Text *out);

@@ -165,15 +165,30 @@ static void check_evaluation(const Config *config, Problems *problems) {
         problem_add(problems, "evaluation.nfe", "at least one number of steps is needed");
 }
 
+static void check_consistency(const Config *config, Problems *problems) {
+    check_model(&config->model, problems);
+    if (config->model.label_dropout > 0 && !config->class_conditional)
+        problem_add(problems, "model.label_dropout",
+                    "a network without classes has none to hide: set model.class_conditional");
+    check_ct(&config->ct, config->train.steps, problems);
+    check_evaluation(config, problems);
+}
+
+static void check_classifier(const Config *config, Problems *problems) {
+    const ClassifierConfig *network = &config->classifier.network;
+    if (network->stages == 0) problem_add(problems, "classifier.widths", "at least one stage is needed");
+    for (int i = 0; i < network->stages; i++)
+        if (!classifier_width_fits(network->widths[i]))
+            problem_add(problems, "classifier.widths",
+                        "%d channels do not fall into equal groups for normalisation", network->widths[i]);
+    if (config->precision == PRECISION_FP16)
+        problem_add(problems, "precision", "classifiers are trained in fp32, tf32 or bf16");
+}
+
 bool config_check(const Config *config, Error *error) {
     Problems problems = {0};
-    check_model(&config->model, &problems);
-    if (config->model.label_dropout > 0 && !config->class_conditional)
-        problem_add(&problems, "model.label_dropout",
-                    "a network without classes has none to hide: set model.class_conditional");
-    check_ct(&config->ct, config->train.steps, &problems);
+    (config->task == TASK_CLASSIFIER ? check_classifier : check_consistency)(config, &problems);
     check_train(&config->train, &problems);
-    check_evaluation(config, &problems);
     const bool none = problems_none(&problems, error);
     problems_free(&problems);
     return none;
@@ -197,14 +212,30 @@ static void check_resolution(const ModelConfig *model, int resolution, Problems 
     }
 }
 
+ClassifierTask config_classifier(const Config *config, const Dataset *data) {
+    ClassifierTask task = config->classifier;
+    task.network.architecture = task.role == CLASSIFIER_JUDGE ? CLASSIFIER_RESIDUAL : CLASSIFIER_VGG;
+    task.trained = classifier_train_range(task.role, data->count);
+    task.held_out = classifier_held_out(data->count);
+    return task;
+}
+
+static void bind_classifier(const Config *config, const Dataset *data, Problems *problems) {
+    const ClassifierTask task = config_classifier(config, data);
+    Error error;
+    if (!classification_check(&task, data, &error)) problem_add(problems, "data.name", "%s", error.text);
+}
+
 bool config_bind(Config *config, const Dataset *data, Error *error) {
     Problems problems = {0};
+    const bool classifier = config->task == TASK_CLASSIFIER;
     if (data->height != data->width)
         problem_add(&problems, "data.name", "%s has %d x %d pixels; images must be square", data->name,
                     data->width, data->height);
     if (config->class_conditional && (!data->labels || data->classes < 1))
         problem_add(&problems, "model.class_conditional", "%s has no labels", data->name);
-    if (config->model.levels > 0) check_resolution(&config->model, data->height, &problems);
+    if (classifier) bind_classifier(config, data, &problems);
+    if (!classifier && config->model.levels > 0) check_resolution(&config->model, data->height, &problems);
     config->data.resolution = data->height;
     config->data.count = data->count;
     config->model.classes = config->class_conditional ? data->classes : 0;

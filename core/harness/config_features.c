@@ -29,7 +29,7 @@ bool config_bind_features(Config *config, const Dataset *data, const char *folde
     char name[64];
     Hash hash;
     path[0] = 0;
-    if (config->ct.distance != DISTANCE_PERCEPTUAL) return true;
+    if (config->task == TASK_CLASSIFIER || config->ct.distance != DISTANCE_PERCEPTUAL) return true;
     if (!features_find(network_name(perceptual, data, name), folder, path, &hash, error) ||
         !judge_refuse(path, error))
         return false;
@@ -59,7 +59,7 @@ bool config_check_judge(const Config *config, const Dataset *data, const char *f
     ClassifierRecord judge, network;
     char name[64], path[1024];
     Hash hash;
-    if (!has_space(&config->evaluation, "classifier")) return true;
+    if (config->task == TASK_CLASSIFIER || !has_space(&config->evaluation, "classifier")) return true;
     if (!features_find(classifier_name(CLASSIFIER_JUDGE, data, name), folder, path, &hash, error) ||
         !classifier_file_read(path, &judge, error))
         return false;

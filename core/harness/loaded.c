@@ -94,6 +94,8 @@ bool loaded_open(const Config *config, const char *path, const char *weights, in
     SafeTensors file;
     *loaded = (Loaded){
         .config = *config, .device = device, .resolution = resolution ? resolution : config->data.resolution};
+    if (config->task == TASK_CLASSIFIER)
+        return error_set(error, "%s: this run trained a classifier, which draws no images", path);
     if (!safetensors_open(path, &file, error)) return false;
     const bool done = network_open(&file, weights, batch, loaded, error) || error_wrap(error, "%s", path);
     safetensors_close(&file);

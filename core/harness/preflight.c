@@ -10,7 +10,9 @@ enum { CHECKPOINTS = 3 }; /* the last two are kept while the next one is written
 
 /* Weights, both moments, teacher and averages, in fp32. */
 static double checkpoint_bytes(const Worker *worker) {
-    const int arrays = 3 + (worker->config.ct.teacher_ema != 0) + worker->config.train.optimiser.emas;
+    const Config *config = &worker->config;
+    const bool teacher = config->task == TASK_CONSISTENCY && config->ct.teacher_ema != 0;
+    const int arrays = 3 + teacher + config->train.optimiser.emas;
     return 4.0 * arrays * (double)trainer_parameters(worker->trainer);
 }
 
@@ -54,8 +56,10 @@ bool preflight_check(const Worker *worker, Error *error) {
              format_count(text[1], cost.forward_flops / trainer_micro_batch(worker->trainer)),
              trainer_micro_batch(worker->trainer), format_bytes(text[2], arena),
              format_bytes(text[3], checkpoints), format_bytes(text[4], disk));
-    const bool on_host = !strcmp(worker->device->kind, "cpu");
+    const bool on_host = !strcmp(worker->device->kind, "cpu"),
+               classifier = worker->config.task == TASK_CLASSIFIER;
     return preflight_precision(worker->device->kind, worker->config.precision, error) &&
-           evaluation_check(&worker->config.evaluation, &worker->data, worker->paths.weights, error) &&
+           (classifier ||
+            evaluation_check(&worker->config.evaluation, &worker->data, worker->paths.weights, error)) &&
            (!on_host || memory_check(arena, memory, error)) && disk_check(worker, checkpoints, disk, error);
 }

@@ -52,7 +52,8 @@ static bool tick_write(Store *store, const char *id, const Tick *tick, Error *er
     metric_write(&writer, "loss", tick->loss);
     metric_write(&writer, "gradient_norm", tick->gradient_norm);
     metric_write(&writer, "residual", tick->residual);
-    metric_write(&writer, "N", tick->N);
+    metric_write(&writer, "accuracy", tick->accuracy);
+    if (tick->N) metric_write(&writer, "N", tick->N);
     metric_write(&writer, "learning_rate", tick->learning_rate);
     metric_write(&writer, "images_per_second", tick->images_per_second);
     metric_write(&writer, "update_norm_mean", tick->update_norm_mean);

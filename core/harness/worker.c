@@ -57,14 +57,22 @@ static double seconds_left(const Worker *worker, const Tick *tick) {
     return seconds;
 }
 
+static const char *tick_what(const Tick *tick, char out[32]) {
+    if (tick->N)
+        snprintf(out, 32, "N %d", tick->N);
+    else
+        snprintf(out, 32, "accuracy %.3f", tick->accuracy);
+    return out;
+}
+
 static void tick_print(const Worker *worker, const Tick *tick) {
     const int64_t steps = worker->config.train.steps;
-    char rate[32], left[32];
+    char rate[32], left[32], what[32];
     format_count(rate, tick->images_per_second);
     format_duration(left, seconds_left(worker, tick));
-    log_progress(false, RELAY_PROGRESS "%lld/%lld %3.0f%%  loss %.4g  N %d  %s images/s  ETA %s",
+    log_progress(false, RELAY_PROGRESS "%lld/%lld %3.0f%%  loss %.4g  %s  %s images/s  ETA %s",
                  (long long)tick->step, (long long)steps, 100.0 * (double)tick->step / (double)steps,
-                 tick->loss, tick->N, rate, left);
+                 tick->loss, tick_what(tick, what), rate, left);
 }
 
 static bool on_tick(void *context, const Tick *tick, Error *error) {
@@ -92,7 +100,8 @@ static bool on_evaluation(void *context, int64_t step, Trainer *trainer, Error *
     Worker *worker = context;
     (void)trainer; /* the worker's own */
     const double began = clock_monotonic();
-    const bool done = worker_evaluate(worker, step, error);
+    const bool classifier = worker->config.task == TASK_CLASSIFIER;
+    const bool done = (classifier ? worker_score : worker_evaluate)(worker, step, error);
     worker->evaluation_seconds += clock_monotonic() - began;
     worker->evaluations++;
     return done;
@@ -142,7 +151,10 @@ static bool trainer_make(Worker *worker, Error *error) {
         return false;
     worker->config_hash = training_hash(&worker->config);
     snprintf(worker->name, sizeof worker->name, "run %s", worker->id);
-    const TrainSetup setup = {.model = &worker->config.model,
+    const bool classifier = worker->config.task == TASK_CLASSIFIER;
+    if (classifier) worker->classifier = config_classifier(&worker->config, &worker->data);
+    const TrainSetup setup = {.classifier = classifier ? &worker->classifier : NULL,
+                              .model = &worker->config.model,
                               .ct = &worker->config.ct,
                               .train = &worker->config.train,
                               .data = &worker->data,
@@ -214,6 +226,13 @@ static void log_judge(const Worker *worker) {
                     "lines of log.txt are missing: it could not be written", NULL);
 }
 
+/* The networks that are for others to use leave the run's folder. */
+static TrainEnd run_train(Worker *worker, const TrainHooks *hooks, Error *error) {
+    const TrainEnd end = trainer_run(worker->trainer, hooks, error);
+    if (end != TRAIN_DONE || worker->config.task != TASK_CLASSIFIER) return end;
+    return worker_publish(worker, error) ? end : TRAIN_FAILED;
+}
+
 static int run_end(Worker *worker, TrainEnd end, Error *error) {
     static const RunState states[] = {RUN_DONE, RUN_INTERRUPTED, RUN_DIVERGED, RUN_FAILED};
     const bool bad = end == TRAIN_DIVERGED || end == TRAIN_FAILED;
@@ -238,7 +257,7 @@ int worker_run(Worker *worker) {
     worker->deadline = deadline_of(worker->max_wall);
     signals_catch();
     if (all_open(worker, &error) && run_start(worker, &error))
-        code = run_end(worker, trainer_run(worker->trainer, &hooks, &error), &error);
+        code = run_end(worker, run_train(worker, &hooks, &error), &error);
     else
         log_error("%s", error.text);
     all_close(worker);

@@ -15,7 +15,8 @@ typedef struct Worker {
     Store *store;
     Config config;
     Dataset data;
-    char features[1024]; /* file of the perceptual distance's network, "" without one */
+    ClassifierTask classifier; /* where that is what is trained */
+    char features[1024];       /* file of the perceptual distance's network, "" without one */
     Device *device;
     Trainer *trainer;
     Evaluator *evaluator;
@@ -37,6 +38,11 @@ int worker_run(Worker *);
 bool preflight_check(const Worker *, Error *);
 /* Whether a device ("cpu", "cuda:1") has this precision; what the queue asks before it starts anything. */
 bool preflight_precision(const char *device, Precision, Error *);
+
+/* Of a classifier: its score on the images held out, stored; and at the end its file, in the run's folder
+ * and, where no other run's stands, among the weights. */
+bool worker_score(Worker *, int64_t step, Error *);
+bool worker_publish(Worker *, Error *);
 
 /* Samples with every configured number of function evaluations, judges them, writes the picture, stores all
  * of it. */

@@ -73,10 +73,10 @@ bool classification_check(const ClassifierTask *task, const Dataset *data, Error
         return error_set(error, "data set %s has no labels, so no classifier can be trained on it",
                          data->name);
     if (data->height % pieces || data->width % pieces)
-        return error_set(error, "classifier.widths: %d stages, but %d pixels cannot be halved %d times",
-                         task->network.stages, data->height, task->network.stages - 1);
+        return error_set(error, "%d pixels cannot be halved %d times, as the stages of classifier.widths ask",
+                         data->height, task->network.stages - 1);
     if (task->shift >= data->height)
-        return error_set(error, "classifier.shift: images of %d pixels cannot be moved by %d", data->height,
+        return error_set(error, "images of %d pixels cannot be moved by %d (classifier.shift)", data->height,
                          task->shift);
     return ranges_check(task, data, error) && classes_check(task, data, error);
 }

@@ -225,18 +225,35 @@ static bool store_write(const char *name, const char *path, const char *folder, 
     return done;
 }
 
-bool features_import(const char *name, const char *path, const char *folder, Error *error) {
-    char inside[1024], there[1024];
+static bool network_store(const char *name, const char *path, const char *folder, Error *error) {
     FeatureSpec spec;
     Text sources = {0};
-    if (!name_check(name, error)) return false;
-    if (file_exists(stored_path(folder, name, DESCRIPTION, there)))
-        return error_set(error, "%s: is there already; remove it first to import it anew",
-                         path_join(inside, folder, name));
     const bool done = file_check(name, path, &spec, &sources, error) &&
                       store_write(name, path, folder, &spec, &sources, error);
     text_free(&sources);
     return done;
+}
+
+bool features_import(const char *name, const char *path, const char *folder, Error *error) {
+    char inside[1024], there[1024];
+    if (!name_check(name, error)) return false;
+    if (file_exists(stored_path(folder, name, DESCRIPTION, there)))
+        return error_set(error, "%s: is there already; remove it first to import it anew",
+                         path_join(inside, folder, name));
+    return network_store(name, path, folder, error);
+}
+
+bool features_publish(const char *name, const char *path, const char *folder, const char *run, char other[64],
+                      Error *error) {
+    char there[1024], before[32] = "";
+    other[0] = 0;
+    if (!name_check(name, error)) return false;
+    if (!file_exists(stored_path(folder, name, DESCRIPTION, there)))
+        return network_store(name, path, folder, error);
+    if (description_value(there, "run", before, sizeof before) && !strcmp(before, run))
+        return network_store(name, path, folder, error);
+    snprintf(other, 64, *before ? "run %s" : "an import", before);
+    return true;
 }
 
 /* ------------------------------------------------------------------------------------------ listing */
@@ -248,16 +265,16 @@ static void line_print(const char *name, const char *folder, void *context) {
     description_value(path, "kind", kind, sizeof kind);
     description_value(path, "sha256", hash, sizeof hash);
     description_value(path, "file", file, sizeof file);
-    printf("%-20s  %-10s  %-12.12s  %s\n", name, kind, hash, file);
+    printf("%-30s  %-10s  %-12.12s  %s\n", name, kind, hash, file);
 }
 
 bool features_list(const char *folder, Error *error) {
     (void)error; /* a folder that is not there holds no networks */
     char path[1024];
-    printf("%-20s  %-10s  %-12s  %s\n", "name", "kind", "SHA-256", "file");
+    printf("%-30s  %-10s  %-12s  %s\n", "name", "kind", "SHA-256", "file");
     stored_each(folder, line_print, NULL);
     for (int i = 0; i < KNOWN; i++)
         if (!file_exists(stored_path(folder, known[i].name, WEIGHTS_FILE, path)))
-            printf("%-20s  not here: %s\n", known[i].name, known[i].how);
+            printf("%-30s  not here: %s\n", known[i].name, known[i].how);
     return true;
 }

@@ -16,6 +16,11 @@
  * weights (vgg16-lpips, inception) takes those only: the file must say that it was made from them. */
 bool features_import(const char *name, const char *path, const char *folder, Error *);
 
+/* The same for what run RUN has trained, in place of what it trained before. A network of any other origin
+ * stays: `other` then says whose ("run 1f3a9c02", "an import"), and is "" otherwise. */
+bool features_publish(const char *name, const char *path, const char *folder, const char *run, char other[64],
+                      Error *);
+
 /* One line per stored network; those that are known but absent with what to do. */
 bool features_list(const char *folder, Error *);
 

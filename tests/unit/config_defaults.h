@@ -5,7 +5,8 @@
 /* A key at its default does not enter the identity, so each of these lines is part of the id of every run
  * that left the key alone. Add lines for new keys; to change one, raise NUMERICS_VERSION. (Most of them are
  * the paper's CIFAR-10 model.) */
-static const char defaults[] = "seed: 0\n"
+static const char defaults[] = "task: consistency\n"
+                               "seed: 0\n"
                                "precision: fp32\n"
                                "data.name: cifar10\n"
                                "data.resolution: 0\n"
@@ -74,6 +75,13 @@ static const char defaults[] = "seed: 0\n"
                                "evaluation.clip: false\n"
                                "evaluation.rounding: round\n"
                                "evaluation.metrics: [fd-random]\n"
-                               "evaluation.grid: 64\n";
+                               "evaluation.grid: 64\n"
+                               "classifier.role: judge\n"
+                               "classifier.widths: [64, 128, 224]\n"
+                               "classifier.depth: 1\n"
+                               "classifier.smoothing: 0.1\n"
+                               "classifier.warmup: 0.2\n"
+                               "classifier.shift: 4\n"
+                               "classifier.noise: 0\n";
 
 #endif
