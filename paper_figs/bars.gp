@@ -37,6 +37,6 @@ do for [nfe=1:2] {
          for [i=1:count] data index place('arm: ', i) using ($1 == nfe ? $3 : NaN):(-i):($4 > 0 ? $4 : NaN) with xerrorbars lc rgb '#000000' lw 1.5 dt 1 pt 0, \
          for [i=1:count] data index place('arm: ', i) using ($1 == nfe ? $3 : NaN):(-i) with points lc rgb '#000000' pt 5 ps 0.5, \
          for [i=1:count] data index place('arm: ', i) using ($1 == nfe ? $2 : NaN):(-i) with points lc rgb '#0072b2' pt 6 ps 0.9 lw 1.5, \
-         for [i=1:words(floors)] data index 'floor' using 2:(-0.4):(0):(-count - 0.2) with vectors nohead lc rgb '#000000' lw 1 dt (2, 3)
+         for [i=1:words(floors)] data index block('floor') using 2:(-0.4):(0):(-count - 0.2) with vectors nohead lc rgb '#000000' lw 1 dt (2, 3)
 }
 unset multiplot

@@ -9,4 +9,5 @@ set logscale y
 set yrange [8:2000]
 names = "constant 'square root (CT)' linear square cosine 'exponential (iCT)'"
 line(i) = i == 6 ? 1 : i == 1 ? 6 : i   # iCT's own shape in the foremost style
-plot for [i=1:6] data index word(names, i) using 1:2 with steps lt line(i) lw 2.5 title word(names, i)
+# Lines, not steps, in whose corners the dashes would be lost.
+plot for [i=1:6] data index block(word(names, i)) using 1:2 with lines lt line(i) lw 2.5 title word(names, i)

@@ -10,4 +10,4 @@ set yrange [*:2]
 set xlabel "σ"
 set ylabel "relative distance of neighbouring embeddings"
 names = "'Fourier 16 (CT)' 'Fourier 0.02 (iCT)' positional"
-plot for [i=1:3] data index word(names, i) using 1:2 with lines lt i lw 2.5 title word(names, i)
+plot for [i=1:3] data index block(word(names, i)) using 1:2 with lines lt i lw 2.5 title word(names, i)

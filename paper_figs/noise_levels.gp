@@ -8,5 +8,5 @@ set logscale x
 set format x "%g"
 set xrange [0.002:80]
 set yrange [0:*]
-plot data index 'uniform (CT)' using 1:2 with lines lt 2 lw 2.5 title 'uniform (CT)', \
-     data index 'lognormal (iCT)' using 1:2 with lines lt 1 lw 2.5 title 'lognormal (iCT)'
+plot data index block('uniform (CT)') using 1:2 with lines lt 2 lw 2.5 title 'uniform (CT)', \
+     data index block('lognormal (iCT)') using 1:2 with lines lt 1 lw 2.5 title 'lognormal (iCT)'

@@ -15,7 +15,7 @@ set linetype 2 lc rgb '#d55e00' lw 2 dt (8,3) pt 5
 set linetype 3 lc rgb '#009e73' lw 2.5 dt (3,2) pt 9
 set linetype 4 lc rgb '#cc79a7' lw 2 dt (8,3,2,3) pt 13
 set linetype 5 lc rgb '#000000' lw 1.5 dt (4,4) pt 2
-set linetype 6 lc rgb '#777777' lw 1.5 dt (1,3) pt 1
+set linetype 6 lc rgb '#777777' lw 2 dt (2,3) pt 1
 set linetype 7 lc rgb '#e69f00' lw 2 dt (12,3,2,3,2,3) pt 11
 set linetype 8 lc rgb '#56b4e9' lw 2 dt (5,2) pt 15
 set linetype 9 lc rgb '#0072b2' lw 2 dt (2,4) pt 6
@@ -25,7 +25,7 @@ set linetype 12 lc rgb '#cc79a7' lw 2 dt (1,2) pt 12
 set border 3
 set tics nomirror
 set grid ytics lt 1 lc rgb '#e4e4e4' lw 1 dt 1
-set key outside right top
+set key at graph 1.04, graph 1 left top Left reverse samplen 3
 
 # The data's blocks whose names begin with `begin`: the rest of the names as words, and the i-th one's number for `index`.
 # A block named "note: ..." says where the numbers come from; figures print it at the bottom.
@@ -35,12 +35,15 @@ scan(begin, what) = system(sprintf("awk -v begin='%s' 'NR == 1 || empty >= 2 { i
 blocks(begin) = scan(begin, '"\"" name "\""')
 place(begin, i) = int(word(scan(begin, 'number + 0'), i))
 note = scan('note: ', 'name')
+# The number of the block that is called so. (gnuplot's own search by name takes 'square root' for 'square', if that comes first.)
+block(name) = int(system(sprintf("awk -v name='%s' 'NR == 1 || empty >= 2 { if ($0 == \"# \" name) { print number + 0; exit } number++ } \
+    { empty = $0 == \"\" ? empty + 1 : 0 }' '%s'", name, data)))
 # A legend's width in pixels; what it needs beyond the 290 that a page has for it is added to the page.
 larger(a, b) = a > b ? a : b
 longest(names, i) = i > words(names) ? 0 : larger(strlen(word(names, i)), longest(names, i + 1))
 wider(names) = larger(0.0, 80 + 7.4 * longest(names, 1) - 290)
 
-# eval log_axis("index 'loss'", 2), or with '' for the whole file: y is logarithmic, and the shorter it is the more of
+# eval log_axis('index '.block('loss'), 2), or with '' for the whole file: y is logarithmic, and the shorter it is the more of
 # its tics are labelled; below a factor of two it is linear.
 fine_tics = "set ytics (1)"
 finest_tics = "set ytics (1)"

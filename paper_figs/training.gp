@@ -16,27 +16,27 @@ above = "set offsets graph 0, graph 0.02, graph 0.08, graph 0"
 eval around
 eval cell(0, 0)
 set ylabel "loss"
-eval log_axis("index 'loss'", 2)
-plot data index 'loss' using 1:2 with lines lt 1 notitle
+eval log_axis('index '.block('loss'), 2)
+plot data index block('loss') using 1:2 with lines lt 1 notitle
 unset label 1
 
 eval cell(1, 0)
-set ylabel "gradient norm (l2, all parameters)"
-eval log_axis("index 'gradient_norm'", 2)
-plot data index 'gradient_norm' using 1:2 with lines lt 1 notitle
+set ylabel "gradient norm (l2)"
+eval log_axis('index '.block('gradient_norm'), 2)
+plot data index block('gradient_norm') using 1:2 with lines lt 1 notitle
 
 eval cell(0, 1)
 if (words(blocks('N')) > 0) {
     set ylabel "N (noise levels)"
-    eval log_axis("index 'N'", 2)
-    plot data index 'N' using 1:2 with steps lt 1 dt 1 notitle
+    eval log_axis('index '.block('N'), 2)
+    plot data index block('N') using 1:2 with steps lt 1 dt 1 notitle
 } else {
     set ylabel "accuracy"
     unset logscale y
     set ytics autofreq
     set key at graph 0.98, graph 0.25 right top
-    plot data index 'accuracy' using 1:2 with lines lt 1 title 'in training', \
-         data index 'held out' using 1:2 with linespoints lt 2 title 'held out'
+    plot data index block('accuracy') using 1:2 with lines lt 1 title 'in training', \
+         data index block('held out') using 1:2 with linespoints lt 2 title 'held out'
 }
 
 eval above
@@ -46,12 +46,12 @@ set yrange [0:*]
 eval cell(1, 1)
 set ylabel "learning rate"
 set format y "%g"
-plot data index 'learning_rate' using 1:2 with lines lt 1 notitle
+plot data index block('learning_rate') using 1:2 with lines lt 1 notitle
 
 eval cell(0, 2)
 set xlabel "images seen"
 set ylabel "speed (images/s)"
-plot data index 'images_per_second' using 1:2 with lines lt 1 notitle
+plot data index block('images_per_second') using 1:2 with lines lt 1 notitle
 
 # A run may have no evaluation yet: its panel stays away.
 qualities = blocks('quality ')

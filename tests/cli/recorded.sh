@@ -25,6 +25,8 @@ for name in training-0b095889 {arms,arms_time,bars,loss,update_norm}-quickstart 
         check "$name.$format: the same bytes again" cmp "$FOLDER/first/figures/$name.$format" "$FOLDER/second/$name.$format"
     done
 done
+# gnuplot's own search takes the first block whose name begins so: the curriculum "square root" for "square".
+check "blocks are found by their whole names" same "$(grep -nE "index ('[A-Za-z]|word)" paper_figs/*.gp)" ""
 run table all --folder "$FOLDER/first"
 check "all tables" status_is 0
 check "a table in three formats" test -s "$FOLDER/first/tables/runs.md" -a -s "$FOLDER/first/tables/runs.csv" -a -s "$FOLDER/first/tables/runs.tex"
