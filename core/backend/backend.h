@@ -83,6 +83,24 @@ typedef struct ConvBackwardWeight {
     void *workspace;
 } ConvBackwardWeight;
 
+/* Convolutions of one x side by side, for networks that only judge: channels first .. first + c_out - 1 of
+ * y_i = activation(conv(x, weight_i) + bias_i), in fp32. A y that several ops write is a concatenation that
+ * nobody copies. Factors may be rounded to TF32 where Device.tf32 stood when it was prepared. */
+enum { CONV_PARTS = 4 };
+typedef struct ConvPart {
+    Tensor y;
+    int first, c_out;
+    const float *weight, *bias;
+    Activation activation;
+} ConvPart;
+typedef struct ConvParts {
+    OpPlan *plan;
+    Tensor x;
+    ConvPart part[CONV_PARTS];
+    int parts;
+    void *workspace;
+} ConvParts;
+
 /* y[rows, out] = scale * (x0 W0^T + x1 W1^T + bias + residual), W = [W0 | W1] row-major [out, c0 + c1]: the
  * 1x1 convolution, over a concatenation that is never made when there is a second source. */
 typedef struct LinearForward {
@@ -164,6 +182,7 @@ typedef struct Bilinear {
     BilinearGrid grid;
     bool adjoint;
     float scale, add_scale;
+    const float *values; /* x of bytes: what each of the 256 stands for */
 } Bilinear;
 
 /* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v.
@@ -198,19 +217,18 @@ typedef struct AddScale {
     float a_scale, b_scale;
 } AddScale;
 
-/* Channels first .. first + x.c - 1 of y = x: one part of a concatenation; y's others stay as they are. */
-typedef struct ChannelCopy {
-    Tensor x, y;
-    int first;
-} ChannelCopy;
-
 typedef enum PoolKind { POOL_MEAN, POOL_MAX } PoolKind;
 
-/* Window `size`, stride, zero padding that does not count in the mean. size 0: over the whole image. */
+/* Window `size`, stride, zero padding that does not count in the mean. size 0: over the whole image. For
+ * networks that only judge, y may be wider than x: x's channels go to first ... of it; and activation(value +
+ * bias) is written. */
 typedef struct PoolForward {
     PoolKind kind;
     int size, stride, pad;
     Tensor x, y;
+    int first;
+    const float *bias; /* a channel each */
+    Activation activation;
 } PoolForward;
 
 typedef struct PoolBackward {
@@ -359,6 +377,8 @@ typedef struct Device Device;
 typedef struct Ops {
     /* The epilogue is read for CONV_FORWARD; NULL leaves open what will be asked for. */
     OpPlan *(*conv_prepare)(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
+    /* shape.c_out: of all parts together; c_out: of each. */
+    OpPlan *(*conv_parts_prepare)(Device *, const ConvShape *, const int *c_out, int parts);
     void (*plan_release)(Device *, OpPlan *);
     size_t (*norm_backward_workspace)(Device *, const NormForward *);
     size_t (*attention_workspace)(Device *, const Tensor *qkv, int heads, bool backward);
@@ -367,6 +387,7 @@ typedef struct Ops {
     void (*conv_forward)(Device *, const ConvForward *);
     void (*conv_backward_data)(Device *, const ConvBackwardData *);
     void (*conv_backward_weight)(Device *, const ConvBackwardWeight *);
+    void (*conv_parts)(Device *, const ConvParts *);
     void (*linear_forward)(Device *, const LinearForward *);
     void (*linear_backward_data)(Device *, const LinearBackwardData *);
     void (*linear_backward_weight)(Device *, const LinearBackwardWeight *);
@@ -379,7 +400,6 @@ typedef struct Ops {
     void (*act_forward)(Device *, const ActForward *);
     void (*act_backward)(Device *, const ActBackward *);
     void (*add_scale)(Device *, const AddScale *);
-    void (*channel_copy)(Device *, const ChannelCopy *);
     void (*pool_forward)(Device *, const PoolForward *);
     void (*pool_backward)(Device *, const PoolBackward *);
     void (*noise_embed)(Device *, const NoiseEmbed *);

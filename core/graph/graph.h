@@ -55,6 +55,20 @@ typedef struct ConvNode {
 } ConvNode;
 Value graph_conv(Graph *, Value x, ConvNode);
 
+/* Room that several nodes write, each channels of its own, before anything reads it: a concatenation in which
+ * nothing is copied. Forward only, as are the two that write into rooms. */
+Value graph_room(Graph *, int n, int h, int w, int c);
+
+/* Up to CONV_PARTS convolutions of one x, of one shape (`conv`, its c_out, weight and bias aside), side by
+ * side; bias added, `activation` applied. */
+typedef struct PartNode {
+    Value room;
+    int first, c_out; /* channels of the room */
+    ParamOffset weight, bias;
+    Activation activation;
+} PartNode;
+void graph_conv_parts(Graph *, Value x, ConvNode conv, const PartNode *parts, int count);
+
 typedef struct LinearNode {
     int c_out;
     ParamOffset weight, bias;
@@ -76,13 +90,14 @@ Value graph_norm(Graph *, Value x, NormNode);
 
 Value graph_resample(Graph *, Value x, int tap_count, const float *taps, int pad, bool up);
 Value graph_bilinear(Graph *, Value x, BilinearGrid, int h, int w);
+/* Of bytes; `values` are 256 parameters, what each byte stands for. */
+Value graph_bilinear_bytes(Graph *, Value x, BilinearGrid, int h, int w, ParamOffset values);
 Value graph_attention(Graph *, Value qkv, int heads);
 Value graph_act(Graph *, Value x, Activation);
 Value graph_add(Graph *, Value a, Value b, float a_scale, float b_scale);    /* b may be NO_VALUE */
 Value graph_pool(Graph *, Value x, PoolKind, int size, int stride, int pad); /* size 0: whole image */
-/* Up to four values beside each other along the channels, copied: no backward pass, so none of them may need
- * a gradient. (What is trained reads two halves in place: LinearNode.second, NormNode.second.) */
-Value graph_concat(Graph *, const Value *parts, int count);
+/* activation(pool(x) + bias) in channels part.first ... of part.room; its c_out and weight are not read. */
+void graph_pool_part(Graph *, Value x, PoolKind, int size, int stride, int pad, PartNode part);
 Value graph_cast(Graph *, Value x, DType dtype); /* x itself when it has that type; no other consumer of x */
 Value graph_noise_embed(Graph *, Value level, ParamOffset frequency, int channels,
                         NoiseEmbed embed); /* kind, order, scale */

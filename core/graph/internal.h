@@ -16,7 +16,7 @@ typedef enum NodeKind {
     NODE_POOL,
     NODE_EMBED,
     NODE_CAST,
-    NODE_CONCAT,
+    NODE_PARTS,
     NODE_KINDS
 } NodeKind;
 
@@ -46,16 +46,22 @@ typedef struct Node {
         LinearNode linear;
         NormNode norm;
         Resample resample;
-        BilinearGrid grid;
+        struct {
+            BilinearGrid grid;
+            ParamOffset values;
+        } bilinear;
         Activation activation;
-        PoolForward pool;
+        PoolForward pool; /* its bias: see parts */
         NoiseEmbed embed;
         int heads;
         float add_scale[2];
     };
+    PartNode
+        parts[CONV_PARTS]; /* NODE_PARTS, beside conv; NODE_POOL: the first, when it writes into a room */
+    int part_count;
     ParamOffset frequency;  /* NODE_EMBED */
     uint32_t dropout_layer; /* NODE_NORM */
-    OpPlan *plan[3];        /* NODE_CONV: one per ConvPass */
+    OpPlan *plan[3];        /* NODE_CONV: one per ConvPass; NODE_PARTS: the first */
     bool tf32;              /* Device.tf32 while it is prepared and run */
 } Node;
 

@@ -223,7 +223,7 @@ static size_t statistics_bytes(const Graph *graph, const Node *node) {
 
 static size_t forward_workspace(const Graph *graph, const Node *node) {
     if (!graph->device) return 0;
-    if (node->kind == NODE_CONV) return node->plan[CONV_FORWARD]->workspace;
+    if (node->kind == NODE_CONV || node->kind == NODE_PARTS) return node->plan[CONV_FORWARD]->workspace;
     if (node->kind != NODE_ATTENTION) return 0;
     return graph->device->ops->attention_workspace(graph->device, &graph->values[node->in[IN_X]].shape,
                                                    node->heads, false);
@@ -254,6 +254,14 @@ static size_t backward_workspace(const Graph *graph, const Node *node) {
     }
 }
 
+/* Several nodes may write a room. */
+static void value_write(const Graph *graph, Schedule *schedule, Value value, int time) {
+    if (schedule->value[value] < 0)
+        schedule->value[value] = buffer_add(&schedule->buffers, value_bytes(graph, value), time);
+    else
+        buffer_extend(&schedule->buffers, schedule->value[value], time);
+}
+
 static void schedule_forward(Graph *graph, Schedule *schedule) {
     schedule->value = index_list(graph->value_count);
     schedule->statistics = index_list(graph->node_count);
@@ -261,7 +269,8 @@ static void schedule_forward(Graph *graph, Schedule *schedule) {
     for (int i = 0; i < graph->node_count; i++) {
         const Node *node = &graph->nodes[i];
         const size_t statistics = statistics_bytes(graph, node), workspace = forward_workspace(graph, node);
-        schedule->value[node->out] = buffer_add(&schedule->buffers, value_bytes(graph, node->out), i);
+        value_write(graph, schedule, node->out, i);
+        for (int k = 0; k < node->part_count; k++) value_write(graph, schedule, node->parts[k].room, i);
         if (statistics) schedule->statistics[i] = buffer_add(&schedule->buffers, statistics, i);
         if (workspace) schedule->workspace[i] = buffer_add_scratch(&schedule->buffers, workspace, i);
         for (int k = 0; k < MAX_INPUTS; k++)
@@ -336,21 +345,35 @@ static void arena_plan(Schedule *schedule) {
     free(conflicts);
 }
 
+static ConvShape node_conv_shape(const Graph *graph, const Node *node) {
+    const Tensor x = graph->values[node->in[IN_X]].shape;
+    const ConvNode *c = &node->conv;
+    return (ConvShape){x.n,         x.h,       x.w,      x.c,      c->c_out, c->kernel_h,
+                       c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype};
+}
+
+static void prepare_convolution(Graph *graph, Node *node, bool train) {
+    const ConvShape shape = node_conv_shape(graph, node);
+    const ConvNode *c = &node->conv;
+    const ConvEpilogue epilogue = {c->bias != NO_PARAM, c->residual != NO_VALUE, c->scale};
+    const ConvPass last = !train ? CONV_FORWARD : graph->frozen ? CONV_BACKWARD_DATA : CONV_BACKWARD_WEIGHT;
+    for (ConvPass pass = CONV_FORWARD; pass <= last; pass++)
+        node->plan[pass] = graph->device->ops->conv_prepare(graph->device, &shape, pass, &epilogue);
+}
+
+static void prepare_parts(Graph *graph, Node *node) {
+    const ConvShape shape = node_conv_shape(graph, node);
+    int c_out[CONV_PARTS];
+    for (int i = 0; i < node->part_count; i++) c_out[i] = node->parts[i].c_out;
+    node->plan[0] = graph->device->ops->conv_parts_prepare(graph->device, &shape, c_out, node->part_count);
+}
+
 static void prepare_convolutions(Graph *graph, bool train) {
     for (int i = 0; i < graph->node_count; i++) {
         Node *node = &graph->nodes[i];
-        if (node->kind != NODE_CONV) continue;
-        const Tensor x = graph->values[node->in[IN_X]].shape;
-        const ConvNode *c = &node->conv;
-        const ConvShape shape = {x.n,         x.h,       x.w,      x.c,      c->c_out, c->kernel_h,
-                                 c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype};
-        const ConvEpilogue epilogue = {c->bias != NO_PARAM, c->residual != NO_VALUE, c->scale};
         graph->device->tf32 = node->tf32;
-        const ConvPass last = !train          ? CONV_FORWARD
-                              : graph->frozen ? CONV_BACKWARD_DATA
-                                              : CONV_BACKWARD_WEIGHT;
-        for (ConvPass pass = CONV_FORWARD; pass <= last; pass++)
-            node->plan[pass] = graph->device->ops->conv_prepare(graph->device, &shape, pass, &epilogue);
+        if (node->kind == NODE_CONV) prepare_convolution(graph, node, train);
+        if (node->kind == NODE_PARTS) prepare_parts(graph, node);
     }
 }
 

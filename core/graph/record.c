@@ -24,7 +24,7 @@ const NodeTraits node_traits[NODE_KINDS] = {
     [NODE_POOL] = {"pool", {FLOW_ADDING}, {true}, true},
     [NODE_EMBED] = {"embed", {FLOW_NONE}, {false}, false},
     [NODE_CAST] = {"cast", {FLOW_WRITING}, {false}, false},
-    [NODE_CONCAT] = {"concat", {FLOW_NONE}, {false}, false},
+    [NODE_PARTS] = {"conv parts", {FLOW_NONE}, {false}, false},
 };
 
 void *grow_list(void *items, int count, int *capacity, size_t item_size) {
@@ -160,7 +160,17 @@ Value graph_resample(Graph *graph, Value x, int tap_count, const float *taps, in
 Value graph_bilinear(Graph *graph, Value x, BilinearGrid grid, int h, int w) {
     Tensor out = shape_of(graph, x);
     out.h = h, out.w = w;
-    const Node node = {.kind = NODE_BILINEAR, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}, .grid = grid};
+    const Node node = {
+        .kind = NODE_BILINEAR, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}, .bilinear = {grid, NO_PARAM}};
+    return node_add(graph, node, out, false);
+}
+
+Value graph_bilinear_bytes(Graph *graph, Value x, BilinearGrid grid, int h, int w, ParamOffset values) {
+    Tensor out = shape_of(graph, x);
+    out.h = h, out.w = w, out.dtype = DTYPE_F32;
+    CHECK(shape_of(graph, x).dtype == DTYPE_U8, "%s: bytes were expected", graph->scope);
+    const Node node = {
+        .kind = NODE_BILINEAR, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}, .bilinear = {grid, values}};
     return node_add(graph, node, out, false);
 }
 
@@ -183,31 +193,74 @@ Value graph_add(Graph *graph, Value a, Value b, float a_scale, float b_scale) {
     return node_add(graph, node, shape_of(graph, a), false);
 }
 
-Value graph_pool(Graph *graph, Value x, PoolKind kind, int size, int stride, int pad) {
+static Tensor pool_shape(const Graph *graph, Value x, int size, int stride, int pad) {
     Tensor out = shape_of(graph, x);
     out.h = size ? (out.h + 2 * pad - size) / stride + 1 : 1;
     out.w = size ? (out.w + 2 * pad - size) / stride + 1 : 1;
+    return out;
+}
+
+Value graph_pool(Graph *graph, Value x, PoolKind kind, int size, int stride, int pad) {
     const Node node = {.kind = NODE_POOL,
                        .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
                        .pool = {.kind = kind, .size = size, .stride = stride, .pad = pad}};
-    return node_add(graph, node, out, false);
+    return node_add(graph, node, pool_shape(graph, x, size, stride, pad), false);
 }
 
-Value graph_concat(Graph *graph, const Value *parts, int count) {
-    CHECK(count > 0 && count <= MAX_INPUTS, "%s: %d parts, at most %d", graph->scope, count, MAX_INPUTS);
-    Tensor out = shape_of(graph, parts[0]);
-    Node node = {.kind = NODE_CONCAT, .in = {NO_VALUE, NO_VALUE, NO_VALUE, NO_VALUE}};
-    out.c = 0;
+/* ---- rooms ---- */
+
+Value graph_room(Graph *graph, int n, int h, int w, int c) {
+    return value_add(graph, (Tensor){NULL, DTYPE_F32, n, h, w, c}, graph->node_count, false);
+}
+
+/* A node that writes into rooms has no value of its own: the first of them stands for it. */
+static void node_add_into(Graph *graph, Node node) {
+    CHECK(!graph->values[node.in[IN_X]].needs_gradient && graph->frozen,
+          "%s: what is written into a room has no backward pass", graph->scope);
+    memcpy(node.scope, graph->scope, sizeof node.scope);
+    node.tf32 = graph->tf32;
+    node.out = node.parts[0].room;
+    graph->nodes = grow_list(graph->nodes, graph->node_count, &graph->node_capacity, sizeof *graph->nodes);
+    graph->nodes[graph->node_count++] = node;
+}
+
+static void check_room(const Graph *graph, const PartNode *part, Tensor made) {
+    const Tensor room = shape_of(graph, part->room);
+    CHECK(room.n == made.n && room.h == made.h && room.w == made.w && part->first >= 0 &&
+              part->first + made.c <= room.c,
+          "%s: a room of %dx%dx%dx%d for %d channels of %dx%dx%d from %d on", graph->scope, room.n, room.h,
+          room.w, room.c, made.c, made.n, made.h, made.w, part->first);
+}
+
+void graph_conv_parts(Graph *graph, Value x, ConvNode conv, const PartNode *parts, int count) {
+    const Tensor in = shape_of(graph, x);
+    Node node = {
+        .kind = NODE_PARTS, .in = {x, NO_VALUE, NO_VALUE, NO_VALUE}, .conv = conv, .part_count = count};
+    CHECK(count > 0 && count <= CONV_PARTS, "%s: %d parts, at most %d", graph->scope, count, CONV_PARTS);
+    node.conv.c_out = 0;
     for (int i = 0; i < count; i++) {
-        const Tensor part = shape_of(graph, parts[i]);
-        CHECK(part.n == out.n && part.h == out.h && part.w == out.w && part.dtype == out.dtype,
-              "%s: part %d of the concatenation has another size or type", graph->scope, i);
-        CHECK(!graph->values[parts[i]].needs_gradient,
-              "%s: a concatenation has no backward pass, and part %d needs a gradient", graph->scope, i);
-        node.in[i] = parts[i];
-        out.c += part.c;
+        const ConvShape s = {in.n,           in.h,          in.w,          in.c,
+                             parts[i].c_out, conv.kernel_h, conv.kernel_w, conv.stride,
+                             conv.pad_h,     conv.pad_w,    in.dtype};
+        check_room(graph, &parts[i], (Tensor){NULL, in.dtype, in.n, conv_out_h(&s), conv_out_w(&s), s.c_out});
+        node.conv.c_out += parts[i].c_out;
+        node.parts[i] = parts[i];
     }
-    return node_add(graph, node, out, false);
+    node_add_into(graph, node);
+}
+
+void graph_pool_part(Graph *graph, Value x, PoolKind kind, int size, int stride, int pad, PartNode part) {
+    check_room(graph, &part, pool_shape(graph, x, size, stride, pad));
+    node_add_into(graph, (Node){.kind = NODE_POOL,
+                                .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
+                                .pool = {.kind = kind,
+                                         .size = size,
+                                         .stride = stride,
+                                         .pad = pad,
+                                         .first = part.first,
+                                         .activation = part.activation},
+                                .parts = {part},
+                                .part_count = 1});
 }
 
 Value graph_cast(Graph *graph, Value x, DType dtype) {

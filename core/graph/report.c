@@ -17,6 +17,9 @@ static double area(const Graph *graph, Value value) {
 static double product_flops(const Graph *graph, const Node *node) {
     const Tensor in = graph->values[node->in[IN_X]].shape;
     const double out = area(graph, node->out);
+    if (node->kind == NODE_PARTS)
+        return 2 * (double)tensor_rows(&graph->values[node->out].shape) * node->conv.c_out *
+               node->conv.kernel_h * node->conv.kernel_w * in.c;
     if (node->kind == NODE_CONV) return 2 * out * node->conv.kernel_h * node->conv.kernel_w * in.c;
     if (node->kind == NODE_LINEAR)
         return 2 * out *
@@ -25,14 +28,22 @@ static double product_flops(const Graph *graph, const Node *node) {
     return 0;
 }
 
+/* Of a room, only what the node writes. */
+static double written_bytes(const Graph *graph, const Node *node) {
+    const double rows = (double)tensor_rows(&graph->values[node->out].shape);
+    if (node->kind == NODE_PARTS) return rows * node->conv.c_out * (double)sizeof(float);
+    if (node->part_count) return rows * graph->values[node->in[IN_X]].shape.c * (double)sizeof(float);
+    return (double)value_bytes(graph, node->out);
+}
+
 /* Every tensor that a pass must read or write, once. Weights are counted once forward and twice backward. */
 static NodeCost node_cost(const Graph *graph, const Node *node) {
     const NodeTraits *traits = &node_traits[node->kind];
     NodeCost cost = {.flops = product_flops(graph, node)};
     double weights = 0;
-    if (node->kind == NODE_CONV || node->kind == NODE_LINEAR)
+    if (node->kind == NODE_CONV || node->kind == NODE_LINEAR || node->kind == NODE_PARTS)
         weights = cost.flops / 2 / ((double)tensor_rows(&graph->values[node->out].shape)) * sizeof(float);
-    const double out = (double)value_bytes(graph, node->out);
+    const double out = written_bytes(graph, node);
     cost.bytes = out + weights;
     cost.backward_bytes = out + 2 * weights;
     for (int i = 0; i < MAX_INPUTS; i++) {

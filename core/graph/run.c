@@ -45,7 +45,7 @@ static float *gradient_at(float *gradients, ParamOffset offset) {
 
 static NormForward norm_arguments(const Graph *graph, GraphSchedule s, const Node *node,
                                   const GraphRun *run) {
-    const int index = graph->values[node->out].producer;
+    const int index = (int)(node - graph->nodes);
     const NormNode *norm = &node->norm;
     return (NormForward){
         .x = {graph_value(graph, s, node->in[IN_X]), graph_value(graph, s, node->in[IN_SECOND])},
@@ -89,13 +89,19 @@ static void linear_forward(Graph *graph, GraphSchedule s, const Node *node, cons
                                         .scale = node->linear.scale});
 }
 
-static void concat_forward(Graph *graph, GraphSchedule s, const Node *node) {
-    ChannelCopy copy = {.y = graph_value(graph, s, node->out)};
-    for (int i = 0; i < MAX_INPUTS && node->in[i] != NO_VALUE; i++) {
-        copy.x = graph_value(graph, s, node->in[i]);
-        graph->device->ops->channel_copy(graph->device, &copy);
-        copy.first += copy.x.c;
+static void parts_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRun *run,
+                          void *workspace) {
+    ConvParts op = {.plan = node->plan[0],
+                    .x = graph_value(graph, s, node->in[IN_X]),
+                    .parts = node->part_count,
+                    .workspace = workspace};
+    for (int i = 0; i < node->part_count; i++) {
+        const PartNode *part = &node->parts[i];
+        op.part[i] = (ConvPart){
+            graph_value(graph, s, part->room), part->first,     part->c_out, master_at(run, part->weight),
+            master_at(run, part->bias),        part->activation};
     }
+    graph->device->ops->conv_parts(graph->device, &op);
 }
 
 /* Nodes that read one or two tensors and have no parameters. */
@@ -108,7 +114,11 @@ static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const
         resample.x = x, resample.y = y, resample.scale = 1;
         device->ops->resample(device, &resample);
     } else if (node->kind == NODE_BILINEAR) {
-        device->ops->bilinear(device, &(Bilinear){.x = x, .y = y, .grid = node->grid, .scale = 1});
+        device->ops->bilinear(device, &(Bilinear){.x = x,
+                                                  .y = y,
+                                                  .grid = node->bilinear.grid,
+                                                  .scale = 1,
+                                                  .values = master_at(run, node->bilinear.values)});
     } else if (node->kind == NODE_ATTENTION) {
         device->ops->attention_forward(device, &(AttentionForward){x, y, node->heads, workspace});
     } else if (node->kind == NODE_ACT) {
@@ -121,6 +131,7 @@ static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const
     } else if (node->kind == NODE_POOL) {
         PoolForward pool = node->pool;
         pool.x = x, pool.y = y;
+        if (node->part_count) pool.bias = master_at(run, node->parts[0].bias);
         device->ops->pool_forward(device, &pool);
     } else {
         NoiseEmbed embed = node->embed;
@@ -140,7 +151,7 @@ static void node_leave(Graph *graph) {
 }
 
 void node_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRun *run) {
-    const int index = graph->values[node->out].producer;
+    const int index = (int)(node - graph->nodes);
     void *workspace = buffer_data(graph, s, graph->schedules[s].workspace[index]);
     node_enter(graph, node);
     if (node->kind == NODE_CONV) {
@@ -150,8 +161,8 @@ void node_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRu
     } else if (node->kind == NODE_NORM) {
         const NormForward arguments = norm_arguments(graph, s, node, run);
         graph->device->ops->norm_forward(graph->device, &arguments);
-    } else if (node->kind == NODE_CONCAT) {
-        concat_forward(graph, s, node);
+    } else if (node->kind == NODE_PARTS) {
+        parts_forward(graph, s, node, run, workspace);
     } else {
         plain_forward(graph, s, node, run, workspace);
     }
@@ -274,7 +285,8 @@ static void plain_backward(Graph *graph, const Node *node, const StepTensors *t,
         resample.scale = dy_scale, resample.add_scale = add_scale, resample.adjoint = true;
         device->ops->resample(device, &resample);
     } else if (node->kind == NODE_BILINEAR) {
-        device->ops->bilinear(device, &(Bilinear){t->dy, dx, add, node->grid, true, dy_scale, add_scale});
+        device->ops->bilinear(
+            device, &(Bilinear){t->dy, dx, add, node->bilinear.grid, true, dy_scale, add_scale, NULL});
     } else if (node->kind == NODE_ATTENTION) {
         const Tensor qkv = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]);
         device->ops->attention_backward(

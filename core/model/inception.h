@@ -24,7 +24,7 @@ typedef struct InceptionSpec {
 } InceptionSpec;
 
 typedef struct InceptionNet {
-    Value input;          /* n x h x w x 3, fp32, of inception_pixel()'s values */
+    Value input;          /* n x h x w x 3 bytes */
     Value pooled;         /* n x 1 x 1 x 2048/divisor */
     Value logits, scores; /* n x 1 x 1 x classes: with the bias; without it, for the inception score */
 } InceptionNet;
@@ -32,12 +32,10 @@ typedef struct InceptionNet {
 /* Records the network, its bilinear enlargement to 299 x 299 included, in a fresh graph. */
 InceptionNet inception_record(const InceptionSpec *, ParamSet *, Graph *);
 
-/* After the file's values are in the flat host array: folds every batch norm (epsilon 1e-3) into the weight
- * of its convolution and into bn.bias, in double. */
-void inception_fold(const ParamSet *, float *values);
+/* After the file's values are in the flat host array: adds what bytes stand for, and folds every batch norm
+ * (epsilon 1e-3) into the weight of its convolution and into bn.bias, in double. */
+void inception_finish(const InceptionSpec *, const ParamSet *, float *values);
 
-/* A byte as the convention wants it, and the convention's name. */
-float inception_pixel(InceptionInput, uint8_t byte);
 const char *inception_input_name(InceptionInput);
 
 #endif

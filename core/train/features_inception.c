@@ -8,16 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_CPU = 8, BATCH_CARD = 128, COLOURS = 3 };
+enum { BATCH_CPU = 8, BATCH_CARD = 512, COLOURS = 3 };
 
 struct InceptionNetwork {
     Device *device;
     Graph *graph;
     InceptionNet net;
     int n;
-    size_t pixels;            /* bytes of an image */
-    float *weights, *input;   /* device */
-    float *batch, pixel[256]; /* host */
+    size_t pixels;  /* bytes of an image */
+    float *weights; /* device */
+    uint8_t *input; /* device */
 };
 
 static InceptionSpec spec_make(const FeatureSpec *file, const InceptionRequest *request, int n) {
@@ -31,11 +31,12 @@ static InceptionSpec spec_make(const FeatureSpec *file, const InceptionRequest *
 }
 
 /* The folded parameters, malloc'ed; NULL and an error when the file has others. */
-static float *parameters_read(const SafeTensors *file, const ParamSet *params, Error *error) {
+static float *parameters_read(const SafeTensors *file, const InceptionSpec *spec, const ParamSet *params,
+                              Error *error) {
     float *values = calloc((size_t)params->total, sizeof *values);
     CHECK(values, "out of memory for %lld parameters", (long long)params->total);
     if (weights_load(file, params, "", values, error)) {
-        inception_fold(params, values);
+        inception_finish(spec, params, values);
         return values;
     }
     free(values);
@@ -47,7 +48,7 @@ bool inception_check(const SafeTensors *file, const FeatureSpec *described, Erro
     ParamSet params = {0};
     Graph *graph = graph_create();
     inception_record(&spec, &params, graph);
-    float *values = parameters_read(file, &params, error);
+    float *values = parameters_read(file, &spec, &params, error);
     free(values);
     graph_free(graph);
     param_free(&params);
@@ -66,12 +67,10 @@ static void network_prepare(InceptionNetwork *network, const InceptionSpec *spec
     Device *device = network->device;
     network->n = spec->n;
     network->pixels = (size_t)spec->h * (size_t)spec->w * COLOURS;
-    for (int i = 0; i < 256; i++) network->pixel[i] = inception_pixel(spec->input, (uint8_t)i);
-    network->batch = calloc((size_t)network->n * network->pixels, sizeof *network->batch);
-    CHECK(network->batch, "out of memory");
     graph_prepare(network->graph, device, false);
     network->weights = upload(device, values, (size_t)total * sizeof *values);
-    network->input = device->allocate(device, (size_t)network->n * network->pixels * sizeof *network->input);
+    network->input = device->allocate(device, (size_t)network->n * network->pixels);
+    device->fill(device, network->input, 0, (size_t)network->n * network->pixels);
     graph_bind(network->graph, network->net.input, network->input);
 }
 
@@ -91,7 +90,7 @@ static InceptionNetwork *network_open(const SafeTensors *file, const InceptionRe
     network->device = device;
     network->graph = graph_create();
     network->net = inception_record(&spec, &params, network->graph);
-    float *values = parameters_read(file, &params, error);
+    float *values = parameters_read(file, &spec, &params, error);
     if (values) {
         network_prepare(network, &spec, values, params.total);
     } else {
@@ -118,7 +117,6 @@ void inception_close(InceptionNetwork *network) {
     graph_free(network->graph);
     if (network->weights) network->device->release(network->device, network->weights);
     if (network->input) network->device->release(network->device, network->input);
-    free(network->batch);
     free(network);
 }
 
@@ -144,9 +142,7 @@ void inception_run(InceptionNetwork *network, const uint8_t *images, int count, 
     for (int first = 0; first < count; first += network->n) {
         const int n = count - first < network->n ? count - first : network->n;
         const uint8_t *from = images + (size_t)first * network->pixels;
-        for (size_t i = 0; i < (size_t)n * network->pixels; i++) network->batch[i] = network->pixel[from[i]];
-        device->copy(device, network->input, network->batch,
-                     (size_t)network->n * network->pixels * sizeof(float), COPY_TO_DEVICE);
+        device->copy(device, network->input, from, (size_t)n * network->pixels, COPY_TO_DEVICE);
         graph_forward(network->graph, GRAPH_EVALUATE, &run);
         rows_copy(network, network->net.pooled, result.features, first, n);
         rows_copy(network, network->net.logits, result.logits, first, n);

@@ -92,33 +92,14 @@ static void test_resample(void **state) {
     each_type(resample_body);
 }
 
-/* A part of 5 channels, or 8, between what stays. */
-static void channel_copy_case(int channels, int first, int all) {
-    const Both x = both_random(dtype, 2, 3, 5, channels), y = both_random(dtype, 2, 3, 5, all);
-    for (int s = 0; s < SIDES; s++)
-        sides[s]->ops->channel_copy(sides[s], &(ChannelCopy){x.at[s], y.at[s], first});
-    near_check(&y, "channel_copy", 100 * first + channels);
-}
-
-static void channel_copy_body(void) {
-    channel_copy_case(5, 3, 11);
-    channel_copy_case(8, 16, 32);
-    channel_copy_case(8, 3, 32);
-    channel_copy_case(7, 0, 7);
-}
-
-static void test_channel_copy(void **state) {
-    (void)state;
-    each_type(channel_copy_body);
-}
-
 static void pool_case(PoolKind kind, int size, int stride, int pad) {
     const int h = size ? (9 + 2 * pad - size) / stride + 1 : 1;
     const Both x = both_random(dtype, 2, 9, 9, 12), dy = both_random(dtype, 2, h, h, 12);
     const Both y = both_poisoned(dtype, 2, h, h, 12), dx = both_random(dtype, 2, 9, 9, 12);
     for (int s = 0; s < SIDES; s++) {
         Device *d = sides[s];
-        const PoolForward forward = {kind, size, stride, pad, x.at[s], y.at[s]};
+        const PoolForward forward = {
+            .kind = kind, .size = size, .stride = stride, .pad = pad, .x = x.at[s], .y = y.at[s]};
         d->ops->pool_forward(d, &forward);
         d->ops->pool_backward(d, &(PoolBackward){forward, dy.at[s], dx.at[s], dx.at[s], 0.6f, 1.3f});
     }
@@ -251,8 +232,9 @@ static void test_norm(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pointwise),    cmocka_unit_test(test_resample),
-        cmocka_unit_test(test_channel_copy), cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_pointwise),
+        cmocka_unit_test(test_resample),
+        cmocka_unit_test(test_pool),
         cmocka_unit_test(test_norm),
     };
     return cmocka_run_group_tests(tests, sides_open, sides_close);

@@ -21,7 +21,13 @@ static void bilinear_case(int type, BilinearGrid grid, int in, int out, bool adj
     const Both x = adjoint ? both_random(dtype, 2, out, out + 1, 5) : both_random(dtype, 2, in, in, 5);
     const Both y = adjoint ? both_random(dtype, 2, in, in, 5) : both_random(dtype, 2, out, out + 1, 5);
     for (int s = 0; s < SIDES; s++)
-        sides[s]->ops->bilinear(sides[s], &(Bilinear){x.at[s], y.at[s], y.at[s], grid, adjoint, 0.8f, -0.6f});
+        sides[s]->ops->bilinear(sides[s], &(Bilinear){.x = x.at[s],
+                                                      .y = y.at[s],
+                                                      .add = y.at[s],
+                                                      .grid = grid,
+                                                      .adjoint = adjoint,
+                                                      .scale = 0.8f,
+                                                      .add_scale = -0.6f});
     both_check(&y, types[type].bound, adjoint ? "bilinear adjoint" : "bilinear");
 }
 

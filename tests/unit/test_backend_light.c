@@ -302,7 +302,11 @@ static void test_pool(void **state) {
 static void test_pool_max_ties(void **state) {
     (void)state;
     float x[4] = {3, 3, 1, 3}, y, dy = 1, dx[4];
-    PoolForward op = {POOL_MAX, 2, 2, 0, {x, DTYPE_F32, 1, 2, 2, 1}, {&y, DTYPE_F32, 1, 1, 1, 1}};
+    PoolForward op = {.kind = POOL_MAX,
+                      .size = 2,
+                      .stride = 2,
+                      .x = {x, DTYPE_F32, 1, 2, 2, 1},
+                      .y = {&y, DTYPE_F32, 1, 1, 1, 1}};
     PoolBackward back = {op, {&dy, DTYPE_F32, 1, 1, 1, 1}, {dx, DTYPE_F32, 1, 2, 2, 1}, {0}, 1.0f, 0.0f};
     device->ops->pool_backward(device, &back);
     const float expected[4] = {1, 0, 0, 0};

@@ -1,7 +1,7 @@
 /* The Inception network of FID from a file against PyTorch (tests/golden/inception-narrow.safetensors and
  * inception.npz, made by scripts/golden_inception.py): both conventions of input, enlarging and shrinking,
- * features and logits; batches; and what takes the file and what refuses it. Also the concatenation that the
- * network needs. */
+ * features and logits; batches; and what takes the file and what refuses it. Also the rooms that the
+ * network's branches write into. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -202,31 +202,46 @@ static void test_import_and_open(void **state) {
     assert_mentions(&error, "has no gradients");
 }
 
-/* ---- concatenation ---- */
+/* ---- rooms ---- */
 
-static void test_concatenation(void **state) {
+static PartNode part_make(Value room, int first, int c_out, ParamOffset weight, ParamOffset bias,
+                          Activation activation) {
+    return (PartNode){room, first, c_out, weight, bias, activation};
+}
+
+/* Three 1x1 convolutions of one x in a room and outside it, and pooled values beside them. */
+static void test_rooms(void **state) {
     (void)state;
-    static const int channels[4] = {3, 1, 16, 5};
-    enum { ROWS = 2 * 3 * 4, ALL = 25 };
+    enum { IN = 3, ROWS = 2 * 3 * 4, A = 2, B = 5, C = 1, ALL = A + B + IN };
+    float values[IN * (A + B + C) + A + C];
+    const ParamOffset weight_b = IN * A, weight_c = weight_b + IN * B, bias_a = weight_c + IN * C,
+                      bias_c = bias_a + A;
     Graph *graph = graph_create();
-    Value part[4];
-    Tensor x[4];
-    for (int i = 0; i < 4; i++) {
-        part[i] = graph_input(graph, "part", DTYPE_F32, 2, 3, 4, channels[i], false);
-        x[i] = tensor_random(2, 3, 4, channels[i]);
-    }
-    const Value out = graph_concat(graph, part, 4);
-    graph_output(graph, out);
+    graph_freeze(graph);
+    const Value x = graph_input(graph, "x", DTYPE_F32, 2, 3, 4, IN, false);
+    const Value room = graph_room(graph, 2, 3, 4, ALL), alone = graph_room(graph, 2, 3, 4, C);
+    const PartNode parts[] = {part_make(room, 0, A, 0, bias_a, ACT_RELU),
+                              part_make(room, A, B, weight_b, NO_PARAM, ACT_NONE),
+                              part_make(alone, 0, C, weight_c, bias_c, ACT_NONE)};
+    graph_conv_parts(graph, x, (ConvNode){.kernel_h = 1, .kernel_w = 1, .stride = 1}, parts, 3);
+    graph_pool_part(graph, x, POOL_MAX, 1, 1, 0, part_make(room, A + B, IN, 0, NO_PARAM, ACT_RELU));
+    graph_output(graph, room);
+    graph_output(graph, alone);
     graph_prepare(graph, device, false);
-    for (int i = 0; i < 4; i++) graph_bind(graph, part[i], x[i].data);
-    graph_forward(graph, GRAPH_EVALUATE, &(GraphRun){0});
-    const Tensor y = graph_value(graph, GRAPH_EVALUATE, out);
-    assert_int_equal(y.c, ALL);
+    const Tensor in = tensor_random(2, 3, 4, IN);
+    for (int i = 0; i < LENGTH(values); i++) values[i] = (float)(i % 7) - 2.5f;
+    graph_bind(graph, x, in.data);
+    graph_forward(graph, GRAPH_EVALUATE, &(GraphRun){.master = values, .cast = values});
+    const Tensor y = graph_value(graph, GRAPH_EVALUATE, room), z = graph_value(graph, GRAPH_EVALUATE, alone);
     for (int row = 0; row < ROWS; row++) {
-        const float *at = (float *)y.data + row * ALL;
-        for (int i = 0; i < 4; at += channels[i++])
-            assert_memory_equal(at, (float *)x[i].data + row * channels[i],
-                                (size_t)channels[i] * sizeof(float));
+        const float *v = (const float *)in.data + row * IN, *got = (const float *)y.data + row * ALL;
+        for (int o = 0; o < A + B + C; o++) {
+            double sum = o < A ? (double)values[bias_a + o] : o < A + B ? 0 : (double)values[bias_c];
+            for (int c = 0; c < IN; c++) sum += (double)values[o * IN + c] * (double)v[c];
+            if (o < A) sum = fmax(sum, 0);
+            assert_float_equal(o < A + B ? got[o] : ((const float *)z.data)[row], sum, 1e-4);
+        }
+        for (int c = 0; c < IN; c++) assert_float_equal(got[A + B + c], fmax((double)v[c], 0), 0);
     }
     graph_free(graph);
 }
@@ -257,7 +272,7 @@ int main(int argc, char **argv) {
         OP_TEST(test_spaces),
         OP_TEST(test_wrong_files_are_refused),
         OP_TEST(test_import_and_open),
-        OP_TEST(test_concatenation),
+        OP_TEST(test_rooms),
     };
     return cmocka_run_group_tests_name("inception", tests, files_open, files_close);
 }

@@ -14,9 +14,23 @@ static void pixel_add(float *y, const float *x, float weight, int channels) {
     for (int c = 0; c < channels; c++) y[c] = __builtin_fmaf(weight, x[c], y[c]);
 }
 
+/* The same of bytes, by what they stand for. */
+static void bytes_add(const Bilinear *op, float *y, int image, int row, int column, float weight) {
+    const uint8_t *x =
+        (const uint8_t *)op->x.data + (((int64_t)image * op->x.h + row) * op->x.w + column) * op->x.c;
+    for (int c = 0; c < op->x.c; c++) y[c] = __builtin_fmaf(weight, op->values[x[c]], y[c]);
+}
+
 static void forward_pixel(const Bilinear *op, int image, BilinearPair v, int column, float *out) {
     const BilinearPair h = bilinear_pair(op->grid, op->x.w, op->y.w, column);
     const float high = op->scale * v.weight, low = op->scale * v.weight_low;
+    if (op->x.dtype == DTYPE_U8) {
+        bytes_add(op, out, image, v.low, h.low, low * h.weight_low);
+        bytes_add(op, out, image, v.low, h.high, low * h.weight);
+        bytes_add(op, out, image, v.high, h.low, high * h.weight_low);
+        bytes_add(op, out, image, v.high, h.high, high * h.weight);
+        return;
+    }
     pixel_add(out, pixel_at(&op->x, image, v.low, h.low), low * h.weight_low, op->x.c);
     pixel_add(out, pixel_at(&op->x, image, v.low, h.high), low * h.weight, op->x.c);
     pixel_add(out, pixel_at(&op->x, image, v.high, h.low), high * h.weight_low, op->x.c);
@@ -55,7 +69,8 @@ static void bilinear_row(const Bilinear *op, int64_t index) {
 }
 
 void cpu_bilinear(Device *device, const Bilinear *op) {
-    CHECK_F32(op->x);
+    CHECK(op->x.dtype == DTYPE_F32 || (op->x.dtype == DTYPE_U8 && op->values && !op->adjoint),
+          "bilinear: x is neither fp32 nor bytes that stand for something");
     CHECK_F32(op->y);
     CHECK_F32(op->add);
     CHECK(op->x.n == op->y.n && op->x.c == op->y.c, "bilinear: images or channels differ");

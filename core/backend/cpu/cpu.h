@@ -63,6 +63,7 @@ static inline int cpu_parts(const Device *device, int64_t work) {
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 
 OpPlan *cpu_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
+OpPlan *cpu_conv_parts_prepare(Device *, const ConvShape *, const int *c_out, int parts);
 void cpu_plan_release(Device *, OpPlan *);
 size_t cpu_norm_backward_workspace(Device *, const NormForward *);
 size_t cpu_attention_workspace(Device *, const Tensor *qkv, int heads, bool backward);
@@ -71,6 +72,7 @@ size_t cpu_optimizer_workspace(Device *, size_t count);
 void cpu_conv_forward(Device *, const ConvForward *);
 void cpu_conv_backward_data(Device *, const ConvBackwardData *);
 void cpu_conv_backward_weight(Device *, const ConvBackwardWeight *);
+void cpu_conv_parts(Device *, const ConvParts *);
 void cpu_linear_forward(Device *, const LinearForward *);
 void cpu_linear_backward_data(Device *, const LinearBackwardData *);
 void cpu_linear_backward_weight(Device *, const LinearBackwardWeight *);
@@ -83,7 +85,6 @@ void cpu_attention_backward(Device *, const AttentionBackward *);
 void cpu_act_forward(Device *, const ActForward *);
 void cpu_act_backward(Device *, const ActBackward *);
 void cpu_add_scale(Device *, const AddScale *);
-void cpu_channel_copy(Device *, const ChannelCopy *);
 void cpu_pool_forward(Device *, const PoolForward *);
 void cpu_pool_backward(Device *, const PoolBackward *);
 void cpu_noise_embed(Device *, const NoiseEmbed *);

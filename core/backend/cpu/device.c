@@ -10,6 +10,7 @@
 
 static const Ops cpu_ops = {
     .conv_prepare = cpu_conv_prepare,
+    .conv_parts_prepare = cpu_conv_parts_prepare,
     .plan_release = cpu_plan_release,
     .norm_backward_workspace = cpu_norm_backward_workspace,
     .attention_workspace = cpu_attention_workspace,
@@ -17,6 +18,7 @@ static const Ops cpu_ops = {
     .conv_forward = cpu_conv_forward,
     .conv_backward_data = cpu_conv_backward_data,
     .conv_backward_weight = cpu_conv_backward_weight,
+    .conv_parts = cpu_conv_parts,
     .linear_forward = cpu_linear_forward,
     .linear_backward_data = cpu_linear_backward_data,
     .linear_backward_weight = cpu_linear_backward_weight,
@@ -29,7 +31,6 @@ static const Ops cpu_ops = {
     .act_forward = cpu_act_forward,
     .act_backward = cpu_act_backward,
     .add_scale = cpu_add_scale,
-    .channel_copy = cpu_channel_copy,
     .pool_forward = cpu_pool_forward,
     .pool_backward = cpu_pool_backward,
     .noise_embed = cpu_noise_embed,

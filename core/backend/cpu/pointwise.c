@@ -130,23 +130,3 @@ void cpu_add_scale(Device *device, const AddScale *op) {
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
     for (int part = 0; part < parts; part++) add_scale_range(op, range_part_step(count, LINE, part, parts));
 }
-
-/* ---- parts of a concatenation ---- */
-
-void cpu_channel_copy(Device *device, const ChannelCopy *op) {
-    const Tensor *x = &op->x, *y = &op->y;
-    CHECK_F32(*x);
-    CHECK_F32(*y);
-    CHECK(x->n == y->n && x->h == y->h && x->w == y->w, "channel_copy: images differ");
-    CHECK(op->first >= 0 && op->first + x->c <= y->c, "channel_copy: channels %d + %d of %d", op->first, x->c,
-          y->c);
-    const float *from = x->data;
-    float *to = (float *)y->data + op->first;
-    const int parts = cpu_parts(device, tensor_count(x));
-#pragma omp parallel for num_threads(parts) schedule(static, 1)
-    for (int part = 0; part < parts; part++) {
-        const Range range = range_part(tensor_rows(x), part, parts);
-        for (int64_t row = range.begin; row < range.end; row++)
-            memcpy(to + row * y->c, from + row * x->c, (size_t)x->c * sizeof *to);
-    }
-}

@@ -81,7 +81,8 @@ static void window_max(const PoolForward *op, const Block *b, const Window *w, f
 
 static void check_pool(const PoolForward *op, const Tensor *x, const Tensor *y) {
     const int size = op->size, pad = op->pad, stride = op->stride;
-    CHECK(x->n == y->n && x->c == y->c, "pool: images or channels differ");
+    CHECK(x->n == y->n && op->first >= 0 && op->first + x->c <= y->c, "pool: images or channels differ");
+    CHECK(op->activation != ACT_SILU, "pool: no activation but the rectifier");
     CHECK(size == 0 || (stride > 0 && pad >= 0 && 2 * pad <= size), "pool: window %d, padding %d", size, pad);
     CHECK(x->h + 2 * pad >= size && x->w + 2 * pad >= size, "pool: window %d is larger than the image", size);
     const int h = size == 0 ? 1 : (x->h + 2 * pad - size) / stride + 1;
@@ -89,15 +90,27 @@ static void check_pool(const PoolForward *op, const Tensor *x, const Tensor *y) 
     CHECK(y->h == h && y->w == w, "pool: output is %d x %d instead of %d x %d", y->h, y->w, h, w);
 }
 
+/* What stands behind the pooling. */
+static void block_finish(const PoolForward *op, const Block *b, float *y) {
+    const bool rectify = op->activation == ACT_RELU;
+    if (!op->bias && !rectify) return;
+    for (int c = 0; c < b->count; c++) {
+        const float value = y[c] + (op->bias ? op->bias[b->channel + c] : 0.0f);
+        y[c] = rectify && value < 0.0f ? 0.0f : value;
+    }
+}
+
 static void pool_forward_block(const PoolForward *op, const Block *b) {
     int32_t place[BLOCK];
     for (int y = 0; y < op->y.h; y++) {
         for (int x = 0; x < op->y.w; x++) {
             const Window w = window_make(op, y, x);
+            float *to = block_at(&op->y, b, y, x) + op->first;
             if (op->kind == POOL_MAX)
-                window_max(op, b, &w, block_at(&op->y, b, y, x), place);
+                window_max(op, b, &w, to, place);
             else
-                window_mean(op, b, &w, block_at(&op->y, b, y, x));
+                window_mean(op, b, &w, to);
+            block_finish(op, b, to);
         }
     }
 }
@@ -176,7 +189,8 @@ void cpu_pool_backward(Device *device, const PoolBackward *op) {
     CHECK_F32(op->dx);
     CHECK_F32(op->add);
     check_pool(&op->forward, &op->dx, &op->dy);
-    CHECK(tensor_count(&op->forward.x) == tensor_count(&op->dx), "pool_backward: x and dx differ in size");
+    CHECK(tensor_count(&op->forward.x) == tensor_count(&op->dx) && op->dy.c == op->dx.c,
+          "pool_backward: x and dx differ in size");
     CHECK(!op->add.data || tensor_count(&op->add) == tensor_count(&op->dx), "pool_backward: size of add");
     const int blocks = block_count(&op->dx), parts = cpu_parts(device, tensor_count(&op->dx));
 #pragma omp parallel for num_threads(parts) schedule(static, 1)

@@ -47,9 +47,41 @@ template <typename T> __global__ void bilinear_kernel(Bilinear op, int64_t count
     ((T *)op.y.data)[i] = (T)fmaf(op.scale, value, add);
 }
 
+/* Of bytes: a thread makes a pixel. */
+__global__ void bilinear_bytes_kernel(Bilinear op, uint32_t pixels) {
+    const uint32_t i = blockIdx.x * BLOCK + threadIdx.x, area = op.y.h * op.y.w;
+    if (i >= pixels) return;
+    const int place = (int)(i % area), channels = op.x.c;
+    const BilinearPair v = bilinear_pair(op.grid, op.x.h, op.y.h, place / op.y.w);
+    const BilinearPair h = bilinear_pair(op.grid, op.x.w, op.y.w, place % op.y.w);
+    const uint8_t *image = (const uint8_t *)op.x.data + (int64_t)(i / area) * op.x.h * op.x.w * channels;
+    const uint8_t *low = image + v.low * op.x.w * channels, *high = image + v.high * op.x.w * channels;
+    float *y = (float *)op.y.data + (int64_t)i * channels;
+    for (int c = 0; c < channels; c++) {
+        float sum = v.weight_low * h.weight_low * op.values[low[h.low * channels + c]];
+        sum = fmaf(v.weight_low * h.weight, op.values[low[h.high * channels + c]], sum);
+        sum = fmaf(v.weight * h.weight_low, op.values[high[h.low * channels + c]], sum);
+        y[c] = op.scale * fmaf(v.weight * h.weight, op.values[high[h.high * channels + c]], sum);
+    }
+}
+
+static void bytes_run(Device *device, const Bilinear *op) {
+    const int64_t pixels = tensor_rows(&op->y);
+    CHECK(op->values && !op->adjoint && !op->add.data && op->y.dtype == DTYPE_F32,
+          "bilinear: bytes stand for something, and are only read");
+    CHECK(pixels < INT32_MAX, "bilinear: %d images at once are too many", op->y.n);
+    bilinear_bytes_kernel<<<blocks_for(pixels, BLOCK), BLOCK, 0, cuda_stream(device)>>>(*op,
+                                                                                        (uint32_t)pixels);
+    CUDA_LAUNCHED("bilinear");
+}
+
 void cuda_bilinear(Device *device, const Bilinear *op) {
     const int64_t count = tensor_count(&op->y);
     CHECK(op->x.n == op->y.n && op->x.c == op->y.c, "bilinear: images or channels differ");
+    if (op->x.dtype == DTYPE_U8) {
+        bytes_run(device, op);
+        return;
+    }
     CHECK(!op->add.data || tensor_count(&op->add) == count, "bilinear: size of add");
     CHECK(same_dtype(op->x, op->y) && same_dtype(op->add, op->y), "bilinear: types differ");
     dtype_dispatch(op->y.dtype, [&](auto type) {

@@ -102,6 +102,7 @@ void cuda_range(Device *, const char *name);
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 
 OpPlan *cuda_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
+OpPlan *cuda_conv_parts_prepare(Device *, const ConvShape *, const int *c_out, int parts);
 void cuda_plan_release(Device *, OpPlan *);
 size_t cuda_norm_backward_workspace(Device *, const NormForward *);
 size_t cuda_attention_workspace(Device *, const Tensor *qkv, int heads, bool backward);
@@ -110,6 +111,7 @@ size_t cuda_optimizer_workspace(Device *, size_t count);
 void cuda_conv_forward(Device *, const ConvForward *);
 void cuda_conv_backward_data(Device *, const ConvBackwardData *);
 void cuda_conv_backward_weight(Device *, const ConvBackwardWeight *);
+void cuda_conv_parts(Device *, const ConvParts *);
 void cuda_linear_forward(Device *, const LinearForward *);
 void cuda_linear_backward_data(Device *, const LinearBackwardData *);
 void cuda_linear_backward_weight(Device *, const LinearBackwardWeight *);
@@ -122,7 +124,6 @@ void cuda_attention_backward(Device *, const AttentionBackward *);
 void cuda_act_forward(Device *, const ActForward *);
 void cuda_act_backward(Device *, const ActBackward *);
 void cuda_add_scale(Device *, const AddScale *);
-void cuda_channel_copy(Device *, const ChannelCopy *);
 void cuda_pool_forward(Device *, const PoolForward *);
 void cuda_pool_backward(Device *, const PoolBackward *);
 void cuda_noise_embed(Device *, const NoiseEmbed *);

@@ -10,6 +10,7 @@
 
 static const Ops cuda_ops = {
     .conv_prepare = cuda_conv_prepare,
+    .conv_parts_prepare = cuda_conv_parts_prepare,
     .plan_release = cuda_plan_release,
     .norm_backward_workspace = cuda_norm_backward_workspace,
     .attention_workspace = cuda_attention_workspace,
@@ -17,6 +18,7 @@ static const Ops cuda_ops = {
     .conv_forward = cuda_conv_forward,
     .conv_backward_data = cuda_conv_backward_data,
     .conv_backward_weight = cuda_conv_backward_weight,
+    .conv_parts = cuda_conv_parts,
     .linear_forward = cuda_linear_forward,
     .linear_backward_data = cuda_linear_backward_data,
     .linear_backward_weight = cuda_linear_backward_weight,
@@ -29,7 +31,6 @@ static const Ops cuda_ops = {
     .act_forward = cuda_act_forward,
     .act_backward = cuda_act_backward,
     .add_scale = cuda_add_scale,
-    .channel_copy = cuda_channel_copy,
     .pool_forward = cuda_pool_forward,
     .pool_backward = cuda_pool_backward,
     .noise_embed = cuda_noise_embed,

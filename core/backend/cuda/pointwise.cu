@@ -1,4 +1,4 @@
-/* Element by element: activations, weighted sums, copies of channels, and what a library's product leaves to
+/* Element by element: activations, weighted sums, and what a library's product leaves to
  * do. Each reads every input once and writes the output once, 16 bytes a thread; `add` may be the output,
  * because element i depends on elements i alone.
  */
@@ -129,38 +129,6 @@ void cuda_add_scale(Device *device, const AddScale *op) {
         });
     });
     CUDA_LAUNCHED("add_scale");
-}
-
-/* ---- parts of a concatenation ---- */
-
-template <typename T, int V>
-__global__ void channel_copy_kernel(const T *x, T *y, int64_t count, int x_channels, int y_channels) {
-    const int64_t i = ((int64_t)blockIdx.x * BLOCK + threadIdx.x) * V;
-    if (i >= count) return;
-    const int64_t to = i / x_channels * y_channels + i % x_channels;
-    *reinterpret_cast<Pack<T, V> *>(y + to) = *reinterpret_cast<const Pack<T, V> *>(x + i);
-}
-
-void cuda_channel_copy(Device *device, const ChannelCopy *op) {
-    const Tensor *x = &op->x, *y = &op->y;
-    const int64_t count = tensor_count(x);
-    CHECK(x->n == y->n && x->h == y->h && x->w == y->w && same_dtype(*x, *y), "channel_copy: images differ");
-    CHECK(op->first >= 0 && op->first + x->c <= y->c, "channel_copy: channels %d + %d of %d", op->first, x->c,
-          y->c);
-    dtype_dispatch(y->dtype, [&](auto type) {
-        using T = decltype(type);
-        constexpr int V = Wide<T>::value;
-        const T *from = (const T *)x->data;
-        T *to = (T *)y->data + op->first;
-        const cudaStream_t stream = cuda_stream(device);
-        if (x->c % V == 0 && y->c % V == 0 && wide_enough<T>(count, from, to, NULL))
-            channel_copy_kernel<T, V>
-                <<<blocks_for(count / V, BLOCK), BLOCK, 0, stream>>>(from, to, count, x->c, y->c);
-        else
-            channel_copy_kernel<T, 1>
-                <<<blocks_for(count, BLOCK), BLOCK, 0, stream>>>(from, to, count, x->c, y->c);
-    });
-    CUDA_LAUNCHED("channel_copy");
 }
 
 /* ---- after a product ---- */

@@ -36,14 +36,6 @@ __device__ float window_max(const T *image, const Tensor &x, const Window &w, in
     return best;
 }
 
-/* In double: a mean over a whole image adds a thousand terms. */
-template <typename T> __device__ float window_mean(const T *image, const Tensor &x, const Window &w) {
-    double sum = 0.0;
-    for (int i = w.top; i < w.bottom; i++)
-        for (int j = w.left; j < w.right; j++) sum += (double)(float)image[((int64_t)i * x.w + j) * x.c];
-    return (float)(sum / window_area(w));
-}
-
 /* Element `i` of a tensor: its image, row, column and channel. */
 typedef struct Place {
     int image, y, x, channel;
@@ -54,15 +46,42 @@ __device__ __forceinline__ Place place_make(const Tensor &t, int64_t i) {
     return Place{(int)(row / t.h), (int)(row % t.h), (int)(pixel % t.w), (int)(i % t.c)};
 }
 
-template <typename T> __global__ void pool_forward_kernel(PoolForward op, int64_t count) {
-    const int64_t i = (int64_t)blockIdx.x * BLOCK + threadIdx.x;
+/* A thread makes V neighbouring channels. Means over whole images, a thousand terms, are added up in double;
+ * those of windows in fp32. */
+template <typename T, int V, typename Sum>
+__device__ void window_forward(const PoolForward &op, const T *image, const Window &w, float (&out)[V]) {
+    Sum sum[V];
+    const bool largest = op.kind == POOL_MAX;
+#pragma unroll
+    for (int k = 0; k < V; k++) sum[k] = largest ? (Sum)-INFINITY : (Sum)0;
+    for (int i = w.top; i < w.bottom; i++)
+        for (int j = w.left; j < w.right; j++) {
+            float value[V];
+            pack_load<T, V>(image + ((int64_t)i * op.x.w + j) * op.x.c, value);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                const Sum v = (Sum)value[k];
+                sum[k] = !largest ? sum[k] + v : v > sum[k] || v != v ? v : sum[k];
+            }
+        }
+#pragma unroll
+    for (int k = 0; k < V; k++) out[k] = (float)(largest ? sum[k] : sum[k] / (Sum)window_area(w));
+}
+
+template <typename T, int V, typename Sum>
+__global__ void pool_forward_kernel(PoolForward op, uint32_t count) {
+    const uint32_t i = blockIdx.x * BLOCK + threadIdx.x;
     if (i >= count) return;
-    const Place p = place_make(op.y, i);
-    const Window w = window_make(op, p.y, p.x);
-    const T *image = (const T *)op.x.data + (int64_t)p.image * op.x.h * op.x.w * op.x.c + p.channel;
-    int place;
-    ((T *)op.y.data)[i] =
-        (T)(op.kind == POOL_MAX ? window_max(image, op.x, w, &place) : window_mean(image, op.x, w));
+    const uint32_t packs = op.x.c / V, pixel = i / packs, area = op.y.h * op.y.w;
+    const int channel = (int)(i % packs) * V, place = (int)(pixel % area);
+    const Window w = window_make(op, place / op.y.w, place % op.y.w);
+    const T *image = (const T *)op.x.data + (int64_t)(pixel / area) * op.x.h * op.x.w * op.x.c + channel;
+    float out[V];
+    window_forward<T, V, Sum>(op, image, w, out);
+#pragma unroll
+    for (int k = 0; k < V; k++)
+        out[k] = activation_value<T>(op.activation, op.bias ? out[k] + op.bias[channel + k] : out[k]);
+    pack_store<T, V>((T *)op.y.data + (int64_t)pixel * op.y.c + op.first + channel, out);
 }
 
 /* The windows that cover place `at` of an axis: from `*first` to `*end` - 1. */
@@ -105,7 +124,7 @@ template <typename T> __global__ void pool_backward_kernel(PoolBackward op, int6
 
 static void check_pool(const PoolForward *op, const Tensor *x, const Tensor *y) {
     const int size = op->size, pad = op->pad, stride = op->stride;
-    CHECK(x->n == y->n && x->c == y->c, "pool: images or channels differ");
+    CHECK(x->n == y->n && op->first >= 0 && op->first + x->c <= y->c, "pool: images or channels differ");
     CHECK(size == 0 || (stride > 0 && pad >= 0 && 2 * pad <= size), "pool: window %d, padding %d", size, pad);
     const int h = size == 0 ? 1 : (x->h + 2 * pad - size) / stride + 1;
     const int w = size == 0 ? 1 : (x->w + 2 * pad - size) / stride + 1;
@@ -113,12 +132,26 @@ static void check_pool(const PoolForward *op, const Tensor *x, const Tensor *y) 
     CHECK(same_dtype(*x, *y), "pool: types differ");
 }
 
+template <typename T, int V> static void forward_launch(const PoolForward &op, cudaStream_t stream) {
+    const int64_t count = tensor_rows(&op.y) * (op.x.c / V);
+    CHECK(count < INT32_MAX, "pool: %d images at once are too many", op.y.n);
+    if (op.size)
+        pool_forward_kernel<T, V, float><<<blocks_for(count, BLOCK), BLOCK, 0, stream>>>(op, (uint32_t)count);
+    else
+        pool_forward_kernel<T, V, double>
+            <<<blocks_for(count, BLOCK), BLOCK, 0, stream>>>(op, (uint32_t)count);
+}
+
 void cuda_pool_forward(Device *device, const PoolForward *op) {
-    const int64_t count = tensor_count(&op->y);
     check_pool(op, &op->x, &op->y);
     dtype_dispatch(op->y.dtype, [&](auto type) {
-        pool_forward_kernel<decltype(type)>
-            <<<blocks_for(count, BLOCK), BLOCK, 0, cuda_stream(device)>>>(*op, count);
+        using T = decltype(type);
+        constexpr int V = Wide<T>::value;
+        const uintptr_t bits = (uintptr_t)op->x.data | (uintptr_t)op->y.data;
+        if ((op->x.c | op->y.c | op->first) % V == 0 && bits % 16 == 0)
+            forward_launch<T, V>(*op, cuda_stream(device));
+        else
+            forward_launch<T, 1>(*op, cuda_stream(device));
     });
     CUDA_LAUNCHED("pool_forward");
 }
@@ -126,7 +159,7 @@ void cuda_pool_forward(Device *device, const PoolForward *op) {
 void cuda_pool_backward(Device *device, const PoolBackward *op) {
     const int64_t count = tensor_count(&op->dx);
     check_pool(&op->forward, &op->dx, &op->dy);
-    CHECK(tensor_count(&op->forward.x) == count && same_dtype(op->forward.x, op->dx),
+    CHECK(tensor_count(&op->forward.x) == count && op->dy.c == op->dx.c && same_dtype(op->forward.x, op->dx),
           "pool_backward: x and dx differ");
     CHECK(same_dtype(op->add, op->dx), "pool_backward: types differ");
     dtype_dispatch(op->dx.dtype, [&](auto type) {
