@@ -158,8 +158,9 @@ typedef struct GraphOpTime {
 } GraphOpTime;
 enum { GRAPH_MOST_OPS = 64 };
 
-/* Times every node of a forward and a backward pass, `repeats` times; one line per kind of op, then per node.
- * Each op is waited for. Returns how many of `ops` were filled, one for each kind and pass. */
+/* Times every node of a forward pass, and of a backward pass where the graph is prepared for it, `repeats`
+ * times; one line per kind of op, then per node. Each op is waited for. Returns how many of `ops` were
+ * filled, one for each kind and pass. */
 int graph_profile(Graph *, const GraphRun *, float *gradients, int repeats, FILE *,
                   GraphOpTime ops[GRAPH_MOST_OPS]);
 

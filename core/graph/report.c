@@ -161,11 +161,12 @@ static void profile_pass(Graph *graph, const GraphRun *run, float *gradients, in
     for (int i = 0; i < graph->node_count; i++) {
         const NodeCost cost = node_cost(graph, &graph->nodes[i]);
         const double start = clock_monotonic();
-        node_forward(graph, GRAPH_TRAIN, &graph->nodes[i], run);
+        node_forward(graph, graph->train ? GRAPH_TRAIN : GRAPH_EVALUATE, &graph->nodes[i], run);
         const double seconds = timed(graph->device, start);
         profile_add(&kinds[graph->nodes[i].kind], seconds, cost.flops, cost.bytes, repeat);
         profile_add(&nodes[2 * i], seconds, cost.flops, cost.bytes, repeat);
     }
+    if (!graph->train) return;
     const Tensor dy = graph_gradient(graph, graph->output);
     graph->device->fill(graph->device, dy.data, 0x3c,
                         tensor_bytes(&dy)); /* an ordinary number in every dtype */
@@ -204,7 +205,6 @@ static int profile_ops(const ProfileLine *kinds, int repeats, GraphOpTime ops[GR
 
 int graph_profile(Graph *graph, const GraphRun *run, float *gradients, int repeats, FILE *out,
                   GraphOpTime ops[GRAPH_MOST_OPS]) {
-    CHECK(graph->train, "the graph is not prepared for training");
     ProfileLine kinds[2 * NODE_KINDS + 1] = {{0}};
     ProfileLine *nodes = calloc(2 * (size_t)graph->node_count, sizeof *nodes);
     CHECK(nodes, "out of memory");

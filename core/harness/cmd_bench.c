@@ -7,6 +7,7 @@
 #include "harness/bench_record.h"
 #include "harness/cli.h"
 #include "harness/machine.h"
+#include "train/features_inception.h"
 #include "train/network.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 enum { TICK_STEPS = 4, LEAST_TICKS = 2 };
 
 typedef struct Bench {
-    const char *device_spec, *tuned, *session, *peer;
+    const char *device_spec, *tuned, *session, *peer, *inception;
     int threads;
     double seconds; /* to measure */
     bool ops, dump, sample;
@@ -253,6 +254,25 @@ static void ops_profile(Bench *bench, int n) {
     param_free(&params);
 }
 
+/* ---- the Inception network ---- */
+
+/* Of images of CIFAR-10's size, in fp32 and with its factors rounded to TF32. */
+static bool inception_bench(Bench *bench, Error *error) {
+    bool done = device_open(bench->device_spec, bench->threads, &bench->device, error);
+    for (int tf32 = 0; done && tf32 < 2; tf32++) {
+        const InceptionRequest request = {32, 32, INCEPTION_TF1, tf32};
+        InceptionNetwork *network = inception_open(bench->inception, NULL, &request, bench->device, error);
+        done = network != NULL;
+        if (!done) break;
+        const double rate = inception_measure(network, bench->seconds, bench->ops ? stdout : NULL);
+        printf("inception, %s: %.1f images/s\n", tf32 ? "tf32" : "fp32", rate);
+        inception_close(network);
+        if (!strcmp(bench->device->kind, "cpu")) break; /* it has no other precision */
+    }
+    device_close(bench->device);
+    return done;
+}
+
 /* ---- the command ---- */
 
 static bool bench_plan(Bench *bench, char **words, int count, Error *error) {
@@ -326,6 +346,8 @@ static int bench_run(int argc, char **argv) {
     const Option list[] = {
         {"ops", 0, OPTION_FLAG, &bench.ops, NULL, "also time, bytes and FLOPs of every op"},
         {"sample", 0, OPTION_FLAG, &bench.sample, NULL, "also the rate of one-step sampling"},
+        {"inception", 0, OPTION_TEXT, &bench.inception, "FILE",
+         "instead: the rate of an Inception's weights (.safetensors) on images of 32 x 32"},
         {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
         {"tune", 0, OPTION_TEXT, &bench.tuned, "FILE",
          "time every convolution; append what was chosen to FILE (core/backend/cuda/plans)"},
@@ -339,6 +361,7 @@ static int bench_run(int argc, char **argv) {
     };
     char **words =
         options_parse(&command_bench, argc, argv, list, sizeof list / sizeof *list, &bench.paths, &count);
+    if (bench.inception) return inception_bench(&bench, &error) ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);
     const bool done = bench.peer ? peer_keep(&bench, &error)
                                  : bench_plan(&bench, words, count, &error) && bench_all(&bench, &error);
     return done ? EXIT_DONE : cli_fail(EXIT_USAGE, &error);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16, MOST_REPEATS = 100 };
+enum { BATCH = 16, BATCH_CARD = 512, MOST_REPEATS = 100 }; /* samples at a time */
 
 bool eval_options_apply(const EvalOptions *options, const Paths *paths, Config *config, Error *error) {
     EvaluationConfig *evaluation = &config->evaluation;
@@ -160,8 +160,8 @@ static bool run_evaluate(EvalRun *run, const Paths *paths, Device *device, Error
         !eval_options_apply(run->options, paths, &config, error) ||
         !dataset_open(&config.data, paths->data, &run->data, error))
         return false;
-    bool done = loaded_open(&config, path, config.evaluation.weights, run->data.height, BATCH, device,
-                            &run->loaded, error);
+    bool done = loaded_open(&config, path, config.evaluation.weights, run->data.height,
+                            strcmp(device->kind, "cpu") ? BATCH_CARD : BATCH, device, &run->loaded, error);
     if (done) {
         done = run_judge(run, paths, error);
         loaded_close(&run->loaded);

@@ -2,6 +2,7 @@
  * what was there before and is not read. */
 #include "train/features_inception.h"
 
+#include "base/log.h"
 #include "train/checkpoint.h"
 #include "train/features.h"
 
@@ -149,4 +150,29 @@ void inception_run(InceptionNetwork *network, const uint8_t *images, int count, 
         rows_copy(network, network->net.scores, result.scores, first, n);
         device->synchronise(device);
     }
+}
+
+/* ---- how fast it is ---- */
+
+double inception_measure(InceptionNetwork *network, double seconds, FILE *ops) {
+    enum { BATCHES = 4, REPEATS = 3 };
+    const int count = BATCHES * network->n;
+    uint8_t *images = malloc((size_t)count * network->pixels);
+    float *features = malloc((size_t)count * (size_t)inception_dimension(network) * sizeof *features);
+    CHECK(images && features, "out of memory for %d images", count);
+    for (size_t i = 0; i < (size_t)count * network->pixels; i++) images[i] = (uint8_t)(i * 2654435761u >> 24);
+    inception_run(network, images, network->n, (InceptionResult){.features = features});
+    const double began = clock_monotonic();
+    int64_t done = 0;
+    for (; clock_monotonic() - began < seconds; done += count)
+        inception_run(network, images, count, (InceptionResult){.features = features});
+    const double rate = (double)done / (clock_monotonic() - began);
+    if (ops) {
+        GraphOpTime times[GRAPH_MOST_OPS];
+        const GraphRun run = {.master = network->weights, .cast = network->weights};
+        graph_profile(network->graph, &run, NULL, REPEATS, ops, times);
+    }
+    free(images);
+    free(features);
+    return rate;
 }

@@ -33,6 +33,10 @@ typedef struct InceptionResult {
 /* `images`: count x h x w x 3 bytes, host. */
 void inception_run(InceptionNetwork *, const uint8_t *images, int count, InceptionResult);
 
+/* Images per second of whole runs from bytes to features over at least `seconds`; with `ops` then the time of
+ * every op of a batch. */
+double inception_measure(InceptionNetwork *, double seconds, FILE *ops);
+
 /* Whether the file holds all tensors of the described network, and nothing else. */
 bool inception_check(const SafeTensors *, const FeatureSpec *, Error *);
 
