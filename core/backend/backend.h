@@ -17,6 +17,7 @@
 #ifndef ICT_BACKEND_BACKEND_H
 #define ICT_BACKEND_BACKEND_H
 
+#include "backend/parts.h"
 #include "backend/step.h"
 #include "backend/tensor.h"
 #include "base/error.h"
@@ -24,8 +25,6 @@
 #include <stdint.h>
 
 /* ---------------------------------------------------------------------------------------------- arguments */
-
-typedef enum Activation { ACT_NONE, ACT_SILU, ACT_RELU } Activation;
 
 /* Convolution, weights OHWI, `pad` on every side. */
 typedef struct ConvShape {
@@ -47,11 +46,6 @@ typedef struct ConvEpilogue {
     bool bias, residual;
     float scale;
 } ConvEpilogue;
-
-/* Made by a prepare, embedded as the first member of the backend's own struct. */
-typedef struct OpPlan {
-    size_t workspace; /* bytes needed by every run */
-} OpPlan;
 
 /* y = scale * (conv(x, weight) + bias + residual) */
 typedef struct ConvForward {
@@ -82,24 +76,6 @@ typedef struct ConvBackwardWeight {
     bool accumulate;
     void *workspace;
 } ConvBackwardWeight;
-
-/* Convolutions of one x side by side, for networks that only judge: channels first .. first + c_out - 1 of
- * y_i = activation(conv(x, weight_i) + bias_i), in fp32. A y that several ops write is a concatenation that
- * nobody copies. Factors may be rounded to TF32 where Device.tf32 stood when it was prepared. */
-enum { CONV_PARTS = 4 };
-typedef struct ConvPart {
-    Tensor y;
-    int first, c_out;
-    const float *weight, *bias;
-    Activation activation;
-} ConvPart;
-typedef struct ConvParts {
-    OpPlan *plan;
-    Tensor x;
-    ConvPart part[CONV_PARTS];
-    int parts;
-    void *workspace;
-} ConvParts;
 
 /* y[rows, out] = scale * (x0 W0^T + x1 W1^T + bias + residual), W = [W0 | W1] row-major [out, c0 + c1]: the
  * 1x1 convolution, over a concatenation that is never made when there is a second source. */
