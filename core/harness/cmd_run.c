@@ -52,17 +52,21 @@ static bool words_sort(RunOptions *options, char **words, int count) {
     return options->file_count > 0;
 }
 
-static bool plan_of(const RunOptions *options, Plan *plan, Error *error) {
+static PlanRequest request_of(const RunOptions *options, char scales[1024]) {
+    return (PlanRequest){.files = (const char *const *)options->files,
+                         .file_count = options->file_count,
+                         .overrides = (const char *const *)options->overrides,
+                         .override_count = options->override_count,
+                         .scale = options->scale,
+                         .data_folder = options->paths.data,
+                         .weights_folder = options->paths.weights,
+                         .scale_folder = path_join(scales, options->paths.root, "experiments/scales")};
+}
+
+static bool plan_of(const RunOptions *options, bool classifiers_later, Plan *plan, Error *error) {
     char scales[1024];
-    const PlanRequest request = {.files = (const char *const *)options->files,
-                                 .file_count = options->file_count,
-                                 .overrides = (const char *const *)options->overrides,
-                                 .override_count = options->override_count,
-                                 .scale = options->scale,
-                                 .data_folder = options->paths.data,
-                                 .weights_folder = options->paths.weights,
-                                 .scale_folder =
-                                     path_join(scales, options->paths.root, "experiments/scales")};
+    PlanRequest request = request_of(options, scales);
+    request.classifiers_later = classifiers_later;
     return plan_make(&request, plan, error);
 }
 
@@ -85,13 +89,14 @@ static bool plan_store(Store *store, const Paths *paths, const Plan *plan, Error
 static void run_show(Store *store, const RunSpec *spec) {
     RunRow row;
     const char *state = "new";
-    if (store && store_get_run(store, spec->id, &row, NULL)) {
+    if (store && !spec->waits && store_get_run(store, spec->id, &row, NULL)) {
         state = run_state_name(row.state);
         run_row_free(&row);
     }
-    printf("%-10s %-12s %-24s %-28s %-8s seed %-4lld %lld steps of %d images\n", spec->id, state,
-           spec->experiment, *spec->arm ? spec->arm : "-", spec->scale, (long long)spec->config.seed,
-           (long long)spec->config.train.steps, spec->config.train.batch);
+    printf("%-10s %-12s %-24s %-28s %-8s seed %-4lld %lld steps of %d images\n",
+           spec->waits ? "later" : spec->id, state, spec->experiment, *spec->arm ? spec->arm : "-",
+           spec->scale, (long long)spec->config.seed, (long long)spec->config.train.steps,
+           spec->config.train.batch);
 }
 
 /* With --resolved, every key of every run, as it is stored: several runs are several YAML documents. */
@@ -144,6 +149,109 @@ static int plan_run(const RunOptions *options, const Plan *plan, const char *com
     return code;
 }
 
+static int plan_answer(const RunOptions *options, const Plan *plan, const char *command) {
+    return options->dry_run || options->resolved ? dry_run(options, plan) : plan_run(options, plan, command);
+}
+
+/* ---- classifiers first ---- */
+
+enum { DATA_KEYS = 4 };
+
+static void data_words(const DataConfig *data, char *words[DATA_KEYS]) {
+    static const char *const keys[DATA_KEYS] = {"data.name", "data.resolution", "data.count", "data.seed"};
+    Config config = config_default();
+    config.data = *data;
+    for (int i = 0; i < DATA_KEYS; i++) {
+        Text value = {0};
+        config_get(&config, keys[i], &value);
+        words[i] = text_format("%s=%s", keys[i], text_view(&value));
+        text_free(&value);
+    }
+}
+
+static bool same_data(const DataConfig *a, const DataConfig *b) {
+    return !strcmp(a->name, b->name) && a->resolution == b->resolution && a->count == b->count &&
+           a->seed == b->seed;
+}
+
+/* The runs that train the classifiers which the plan needs on the same data as its need `first`. */
+static bool needs_plan(const RunOptions *options, const Plan *plan, int first, Plan *out, Error *error) {
+    const DataConfig *data = &plan->needs[first].data;
+    const char *arms[MOST_NEEDS];
+    char *words[DATA_KEYS], scales[1024], path[1024];
+    const char *files[] = {path_join(path, options->paths.root,
+                                     strcmp(data->name, "shapes") ? "experiments/classifier_cifar10.yaml"
+                                                                  : "experiments/classifier_shapes.yaml")};
+    PlanRequest request = request_of(options, scales);
+    for (int i = first; i < plan->need_count; i++)
+        if (same_data(&plan->needs[i].data, data))
+            arms[request.arm_count++] = classifier_role_name(plan->needs[i].role);
+    data_words(data, words);
+    request.arms = arms, request.scale_where_named = true;
+    request.files = files, request.file_count = 1;
+    request.overrides = (const char *const *)words, request.override_count = DATA_KEYS;
+    const bool made = plan_make(&request, out, error);
+    for (int i = 0; i < DATA_KEYS; i++) free(words[i]);
+    return made;
+}
+
+/* Whether all have been trained before, so that what they left has been removed since. */
+static bool plan_done(const RunOptions *options, const Plan *plan) {
+    RunRow row;
+    bool done = file_exists(options->paths.database);
+    Store *store = done ? cli_store(&options->paths) : NULL;
+    for (int i = 0; done && i < plan->run_count; i++) {
+        done = store && store_get_run(store, plan->runs[i].id, &row, NULL);
+        if (!done) break;
+        done = row.state == RUN_DONE;
+        run_row_free(&row);
+    }
+    store_close(store);
+    return done;
+}
+
+/* Trains them, or shows the runs that would. */
+static int needs_answer(const RunOptions *options, const Plan *plan, int first, const char *command) {
+    Plan classifiers;
+    Error error;
+    RunOptions mine = *options;
+    if (!needs_plan(options, plan, first, &classifiers, &error)) return cli_fail(EXIT_USAGE, &error);
+    mine.force = options->force || plan_done(options, &classifiers);
+    const int code = plan_answer(&mine, &classifiers, command);
+    plan_free(&classifiers);
+    return code;
+}
+
+/* All of them; the time that they take is the command's. */
+static int needs_train(RunOptions *options, const Plan *plan, const char *command) {
+    const double began = clock_monotonic();
+    int code = EXIT_DONE;
+    for (int i = 0; i < plan->need_count && code == EXIT_DONE; i++) {
+        bool seen = false;
+        for (int j = 0; j < i; j++) seen = seen || same_data(&plan->needs[i].data, &plan->needs[j].data);
+        log_info("first %s, which runs are trained against or judged by", plan->needs[i].name);
+        if (!seen) code = needs_answer(options, plan, i, command);
+    }
+    if (!(options->max_wall > 0)) return code;
+    options->max_wall -= clock_monotonic() - began;
+    return code == EXIT_DONE && options->max_wall <= 0 ? EXIT_STOPPED : code;
+}
+
+/* A run's id follows from the weights of its classifiers, so they are trained before it can be planned. */
+static int runs_answer(RunOptions *options, const char *command) {
+    Plan plan;
+    Error error;
+    if (!plan_of(options, true, &plan, &error)) return cli_fail(EXIT_USAGE, &error);
+    int code = options->resolved ? EXIT_DONE : needs_train(options, &plan, command);
+    if (code == EXIT_DONE && plan.need_count && !options->dry_run && !options->resolved) {
+        plan_free(&plan);
+        if (!plan_of(options, false, &plan, &error)) return cli_fail(EXIT_USAGE, &error);
+    }
+    if (code == EXIT_DONE) code = plan_answer(options, &plan, command);
+    plan_free(&plan);
+    return code;
+}
+
 static int run_run(int argc, char **argv) {
     RunOptions options = {.device = "cpu", .jobs = 1};
     char *command = words_join(argc - 1, argv + 1);
@@ -168,18 +276,7 @@ static int run_run(int argc, char **argv) {
     int count;
     char **words =
         options_parse(&command_run, argc, argv, list, sizeof list / sizeof *list, &options.paths, &count);
-    Plan plan;
-    Error error;
-    int code = EXIT_USAGE;
-    if (words_sort(&options, words, count)) {
-        if (!plan_of(&options, &plan, &error))
-            cli_fail(EXIT_USAGE, &error);
-        else {
-            code = options.dry_run || options.resolved ? dry_run(&options, &plan)
-                                                       : plan_run(&options, &plan, command);
-            plan_free(&plan);
-        }
-    }
+    const int code = words_sort(&options, words, count) ? runs_answer(&options, command) : EXIT_USAGE;
     free(command);
     return code;
 }

@@ -48,6 +48,7 @@ static bool has_space(const EvaluationConfig *evaluation, const char *space) {
 }
 
 bool config_needs_classifier(const Config *config, ClassifierRole role) {
+    if (config->task == TASK_CLASSIFIER) return false;
     const bool trained = role == CLASSIFIER_LOSS && config->ct.distance == DISTANCE_PERCEPTUAL &&
                          !strcmp(config->ct.perceptual.name, PERCEPTUAL_CLASSIFIER);
     return trained ||

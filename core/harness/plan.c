@@ -106,8 +106,9 @@ static bool run_bind_weights(Planner *planner, const Point *point, const Experim
     const char *folder = planner->request->weights_folder ? planner->request->weights_folder : "weights";
     Error error;
     char path[1024];
-    if (planner->request->classifiers_later && plan_note_needs(planner->plan, &run->config, data, folder))
-        return true;
+    run->waits =
+        planner->request->classifiers_later && plan_note_needs(planner->plan, &run->config, data, folder);
+    if (run->waits) return true;
     const bool bound = config_bind_features(&run->config, data, folder, path, &error);
     if (bound && config_check_judge(&run->config, data, folder, path, &error)) return true;
     problem_add(&planner->problems,
@@ -221,6 +222,12 @@ static bool runs_reserve(Planner *planner, const Experiment *experiment, const A
     return true;
 }
 
+static bool arm_wanted(const PlanRequest *request, const char *name) {
+    for (int i = 0; i < request->arm_count; i++)
+        if (!strcmp(request->arms[i], name)) return true;
+    return !request->arms;
+}
+
 /* All points: `base` with every combination of axes and arms. */
 static void experiment_expand(Planner *planner, const ExperimentFile *file, Point base, const char *scale) {
     Settings items[MOST_AXES];
@@ -234,6 +241,7 @@ static void experiment_expand(Planner *planner, const ExperimentFile *file, Poin
         Point point = base;
         Text name = {0};
         const NamedSettings *arm = file->arms.count ? &file->arms.items[number % arms] : NULL;
+        if (arm && !arm_wanted(planner->request, arm->name)) continue;
         if (arm) point.lists[point.list_count++] = &arm->settings;
         int rest = number / arms;
         for (int i = axes.count - 1; i >= 0; i--) {
@@ -296,12 +304,18 @@ static void check_scales(Planner *planner, const ExperimentFile *file) {
             scale_find(planner, file->scales.items[i].name, file->scales.items[i].where, path);
 }
 
+static const char *scale_choose(const PlanRequest *request, const ExperimentFile *file) {
+    const bool wanted =
+        request->scale && (!request->scale_where_named || named_find(&file->scales, request->scale));
+    return wanted ? request->scale : file->scale;
+}
+
 /* Reads a file and, when all of it is good, adds its runs. */
 static void plan_file(Planner *planner, const char *path, ExperimentFile *file) {
     const int before = planner->problems.found;
     Settings overlay = {0};
     experiment_read(path, file, &planner->problems);
-    const char *scale = planner->request->scale ? planner->request->scale : file->scale;
+    const char *scale = scale_choose(planner->request, file);
     const NamedSettings *exceptions = named_find(&file->scales, scale);
     check_scales(planner, file);
     scale_overlay(planner, file, scale, &overlay);

@@ -15,6 +15,7 @@ typedef struct RunSpec {
     char scale[16];
     Config config;
     char data_hash[65];
+    bool waits; /* for a classifier (Plan.needs): the id is not the final one */
 } RunSpec;
 
 typedef struct Experiment {
@@ -46,7 +47,10 @@ typedef struct PlanRequest {
     const char *const
         *overrides; /* "key=value" or "key=v1,v2,v3" (a sweep); replaces a grid's values for the key */
     int override_count;
-    const char *scale; /* NULL: the experiment's own (paper, unless its file says otherwise) */
+    const char *scale;       /* NULL: the experiment's own (paper, unless its file says otherwise) */
+    bool scale_where_named;  /* only of files that say under `scales` what they change there */
+    const char *const *arms; /* only these; NULL: all */
+    int arm_count;
     const char *data_folder;
     const char *weights_folder; /* feature networks; NULL: weights */
     const char *scale_folder;   /* NULL: experiments/scales */

@@ -149,9 +149,34 @@ static void name_append(const char *name, const char *folder, void *context) {
     text_append(text, "%s%s", text->length ? ", " : "", name);
 }
 
+/* The command that trains a classifier of this name (classifier_name()); false when it is none. */
+static bool classifier_command(const char *name, Text *out) {
+    char role[8], rest[64];
+    int resolution, count, length = 0;
+    if (sscanf(name, "classifier-%7[a-z]-%63s", role, rest) != 2) return false;
+    const bool drawn = sscanf(rest, "shapes-%d-%d%n", &resolution, &count, &length) == 2 && !rest[length];
+    if (drawn)
+        text_append(out, "./run experiments/classifier_shapes.yaml data.resolution=%d data.count=%d",
+                    resolution, count);
+    else
+        text_append(out, "./run experiments/classifier_cifar10.yaml data.name=%s", rest);
+    return true;
+}
+
+static bool classifier_missing(const char *name, const char *folder, Error *error) {
+    Text command = {0};
+    const bool is_classifier = classifier_command(name, &command);
+    if (is_classifier)
+        error_set(error, "there are no weights '%s' in %s: `%s` trains them", name, folder,
+                  text_view(&command));
+    text_free(&command);
+    return is_classifier;
+}
+
 static bool missing_tell(const char *name, const char *folder, Error *error) {
     const Known *one = known_find(name);
     Text stored = {0};
+    if (classifier_missing(name, folder, error)) return false;
     if (one && one->meanwhile)
         return error_set(error, "there are no weights '%s' in %s: %s. Meanwhile: %s", name, folder, one->how,
                          one->meanwhile);

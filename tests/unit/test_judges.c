@@ -126,6 +126,15 @@ static void test_numbers_say_what_the_judge_has_seen(void **state) {
     evaluator_close(evaluator);
 }
 
+static void test_a_missing_one_names_its_training(void **state) {
+    (void)state;
+    const Dataset cifar = {.name = "cifar10-jpeg", .height = 32, .width = 32, .channels = 3};
+    space_refused("classifier", &cifar, scratch("nothing"),
+                  "`./run experiments/classifier_cifar10.yaml data.name=cifar10-jpeg` trains them");
+    space_refused("classifier-loss", &data, scratch("nothing"),
+                  "experiments/classifier_shapes.yaml data.resolution=16 data.count=200`");
+}
+
 /* ---- a run's configuration ---- */
 
 static Config config_make(const char *perceptual, const char *metrics) {
@@ -213,6 +222,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_each_role_has_a_space),
         IN_SCRATCH(test_roles_are_not_exchanged),
+        IN_SCRATCH(test_a_missing_one_names_its_training),
         IN_SCRATCH(test_numbers_say_what_the_judge_has_seen),
         IN_SCRATCH(test_a_run_finds_its_loss_network),
         IN_SCRATCH(test_a_judge_is_no_loss),
