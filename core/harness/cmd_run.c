@@ -157,10 +157,12 @@ static int plan_answer(const RunOptions *options, const Plan *plan, const char *
 
 enum { DATA_KEYS = 4 };
 
+/* Of a stored set all images, also for runs that see a part of them: its classifiers have but one name. */
 static void data_words(const DataConfig *data, char *words[DATA_KEYS]) {
     static const char *const keys[DATA_KEYS] = {"data.name", "data.resolution", "data.count", "data.seed"};
     Config config = config_default();
     config.data = *data;
+    if (strcmp(data->name, "shapes")) config.data.count = 0;
     for (int i = 0; i < DATA_KEYS; i++) {
         Text value = {0};
         config_get(&config, keys[i], &value);

@@ -85,8 +85,8 @@ bool config_bind_features(Config *, const Dataset *, const char *folder, char pa
 bool config_needs_classifier(const Config *, ClassifierRole);
 
 /* Whether the judge is there, if a metric asks for it, and has seen none of the images that the network of
- * the perceptual distance (`loss`, its file or "") was trained on. */
-bool config_check_judge(const Config *, const Dataset *, const char *folder, const char *loss, Error *);
+ * the perceptual distance was trained on, if that is a classifier. */
+bool config_check_judge(const Config *, const Dataset *, const char *folder, Error *);
 
 /* The classifier that the configuration asks for, on this data set. */
 ClassifierTask config_classifier(const Config *, const Dataset *);

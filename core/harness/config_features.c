@@ -55,15 +55,23 @@ bool config_needs_classifier(const Config *config, ClassifierRole role) {
            has_space(&config->evaluation, role == CLASSIFIER_JUDGE ? "classifier" : "classifier-loss");
 }
 
-bool config_check_judge(const Config *config, const Dataset *data, const char *folder, const char *loss,
-                        Error *error) {
-    ClassifierRecord judge, network;
+/* What the perceptual distance's network says of itself; false where there is none that says so. */
+static bool loss_read(const Config *config, const Dataset *data, const char *folder,
+                      ClassifierRecord *record) {
+    char name[64], path[1024];
+    Hash hash;
+    return config->ct.distance == DISTANCE_PERCEPTUAL &&
+           features_find(network_name(&config->ct.perceptual, data, name), folder, path, &hash, NULL) &&
+           classifier_file_read(path, record, NULL);
+}
+
+bool config_check_judge(const Config *config, const Dataset *data, const char *folder, Error *error) {
+    ClassifierRecord judge, loss;
     char name[64], path[1024];
     Hash hash;
     if (config->task == TASK_CLASSIFIER || !has_space(&config->evaluation, "classifier")) return true;
     if (!features_find(classifier_name(CLASSIFIER_JUDGE, data, name), folder, path, &hash, error) ||
         !classifier_file_read(path, &judge, error))
         return false;
-    return !*loss || !classifier_file_read(loss, &network, NULL) ||
-           classifiers_independent(&network, &judge, error);
+    return !loss_read(config, data, folder, &loss) || classifiers_independent(&loss, &judge, error);
 }

@@ -110,7 +110,7 @@ static bool run_bind_weights(Planner *planner, const Point *point, const Experim
         planner->request->classifiers_later && plan_note_needs(planner->plan, &run->config, data, folder);
     if (run->waits) return true;
     const bool bound = config_bind_features(&run->config, data, folder, path, &error);
-    if (bound && config_check_judge(&run->config, data, folder, path, &error)) return true;
+    if (bound && config_check_judge(&run->config, data, folder, &error)) return true;
     problem_add(&planner->problems,
                 point_place(point, bound ? "evaluation.metrics" : "ct.distance", experiment->file), "%s",
                 error.text);

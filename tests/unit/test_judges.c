@@ -157,7 +157,7 @@ static void test_a_run_finds_its_loss_network(void **state) {
     assert_non_null(strstr(path, "classifier-loss-shapes-16-200/weights.safetensors"));
     assert_true(hash_file(path, &hash, &error));
     assert_string_equal(config.ct.perceptual.hash, hash.hex);
-    if (!config_check_judge(&config, &data, folder, path, &error)) fail_msg("%s", error.text);
+    if (!config_check_judge(&config, &data, folder, &error)) fail_msg("%s", error.text);
 }
 
 static void test_a_judge_is_no_loss(void **state) {
@@ -181,9 +181,10 @@ static void test_shares_in_common_are_refused(void **state) {
     const char *folder = weights_make("common", "classifier-judge-shapes-16-200", &judge_network,
                                       CLASSIFIER_JUDGE, (ImageRange){100, 80});
     assert_true(config_bind_features(&config, &data, folder, path, &error));
-    assert_false(config_check_judge(&config, &data, folder, path, &error));
+    assert_false(config_check_judge(&config, &data, folder, &error));
     assert_mentions(&error, "images 0-100 of shapes, the judge on 100-179");
-    assert_true(config_check_judge(&config, &data, folder, "", &error)); /* another distance */
+    assert_true(config_set(&config, "ct.distance", "l2", &error));
+    assert_true(config_check_judge(&config, &data, folder, &error));
 }
 
 static void test_files_say_disjoint_shares(void **state) {
