@@ -6,6 +6,7 @@ WITH choice(place, part, name, key, needs, what) AS (VALUES
     (5, 'network', 'dropout up to resolution', 'model.dropout_max_resolution', NULL, NULL),
     (6, 'teacher', 'EMA', 'ct.teacher_ema', NULL, NULL), (7, 'teacher', 'its schedule', 'ct.teacher_schedule', NULL, NULL),
     (8, 'objective', 'distance', 'ct.distance', NULL, NULL), (9, 'objective', 'c', 'ct.huber_c', 'ct.distance', 'pseudo_huber'),
+    (9.5, 'objective', 'network of the distance', 'ct.perceptual', 'ct.distance', 'perceptual'),
     (10, 'objective', 'weighting', 'ct.weighting', NULL, NULL),
     (11, 'noise levels', 'curriculum', 'ct.curriculum', NULL, NULL), (12, 'noise levels', 's0', 'ct.s0', NULL, NULL), (13, 'noise levels', 's1', 'ct.s1', NULL, NULL),
     (14, 'noise levels', 'law', 'ct.noise', NULL, NULL), (15, 'noise levels', 'mean of ln(sigma)', 'ct.p_mean', 'ct.noise', 'lognormal'),
