@@ -106,10 +106,12 @@ else
 OPENMP := -fopenmp
 endif
 DEFINES  := $(if $(filter 1,$(ONEDNN)),-DICT_ONEDNN=1) $(if $(filter 1,$(CUDA)),-DICT_CUDA=1) -DICT_CONFIGURATION='"$(CONFIG)"'
+PACKED = $(shell $(CUDA_HOME)/bin/nvcc --help 2>/dev/null | grep -q -- --compress-mode && echo --compress-mode=size)
+SECTIONS := $(if $(filter 1,$(STATIC)),-ffunction-sections -fdata-sections)
 ALL_CFLAGS := $(CPPFLAGS) -Icore -I. $(CFLAGS) -std=gnu11 $(OPTIMISE) -march=$(ARCH) $(OPENMP) -ffp-contract=off \
-	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(INSTRUMENT) $(DEFINES) $(LIB_CFLAGS) \
+	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(INSTRUMENT) $(SECTIONS) $(DEFINES) $(LIB_CFLAGS) \
 	$(if $(filter 1,$(CUDA)),-isystem $(CUDA_HOME)/include)
-ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo --fmad=false -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
+ALL_NVCCFLAGS := -std=c++17 -O3 $(if $(filter 1,$(STATIC)),$(PACKED),-lineinfo) --fmad=false -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
 	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
 
@@ -117,9 +119,15 @@ ALL_NVCCFLAGS := -std=c++17 -O3 -lineinfo --fmad=false -Icore -I. $(DEFINES) -Xc
 # copied, with what it needs itself, into lib/ beside the program, which looks there first (rpath, not runpath, because only
 # that holds for the libraries' own libraries). The folder then runs on any machine with glibc and libgomp. oneDNN is left
 # out unless asked for or an archive: the CPU is not what such a program is carried elsewhere for.
+#
+# To be carried it is kept small. Debian's OpenBLAS has kernels for seventeen processors, 25 MB of them; a program compiled for
+# x86-64-v3 runs only where the Haswell ones do, so the other names of the table are tied to those, and the linker leaves the
+# rest in the archive. Unused functions go, and debugging information, the kernels' line numbers too; cubins are packed.
 ifneq ($(COMPILING),)
 ifeq ($(STATIC),1)
-LDLIBS := -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
+ONE_PROCESSOR := $(if $(filter x86-64-v3 x86-64-v4,$(ARCH)),$(shell nm "$$($(CC) -print-file-name=libopenblas.a)" 2>/dev/null | \
+	sed -nE 's/^ +U (gotoblas_[A-Z0-9_]+)$$/\1/p' | sort -u | grep -v '^gotoblas_HASWELL$$' | sed 's/.*/-Wl,--defsym=&=gotoblas_HASWELL/'))
+LDLIBS := -Wl,--gc-sections -s $(ONE_PROCESSOR) -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
 	-Wl,-Bdynamic $(if $(filter 1,$(ONEDNN)),$(or $(DNNL_ARCHIVE),-ldnnl) -lstdc++) -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
 	-Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
 else
