@@ -27,7 +27,7 @@ static Trail trail_begin(ParamSet *params, Graph *graph, Value images) {
 
 /* Every stage but the first works at half the size of the one before. */
 static void stage_begin(Trail *t, int stage) {
-    char name[32];
+    char name[48];
     snprintf(name, sizeof name, "stage%d", stage);
     graph_scope(t->b.graph, name);
     if (stage > 0) t->x = graph_pool(t->b.graph, t->x, POOL_MEAN, 2, 2, 0);
@@ -53,7 +53,7 @@ static void vgg_record(Trail *t, const ClassifierConfig *config) {
     for (int i = 0; i < config->stages; i++) {
         stage_begin(t, i);
         for (int k = 0; k < config->depth; k++) {
-            char name[2][32];
+            char name[2][48];
             snprintf(name[0], sizeof name[0], "stage%d.conv%d", i, k);
             snprintf(name[1], sizeof name[1], "stage%d.norm%d", i, k);
             conv(t, name[0], config->widths[i], t->b.init, NO_VALUE);
@@ -67,7 +67,7 @@ static void vgg_record(Trail *t, const ClassifierConfig *config) {
 
 /* x + conv1(silu(norm1(conv0(silu(norm0(x)))))); where the width changes, x through a 1x1 convolution. */
 static void block_record(Trail *t, int stage, int block, int c_out) {
-    char name[5][48];
+    char name[5][64];
     static const char *const part[5] = {"norm0", "conv0", "norm1", "conv1", "skip"};
     for (int i = 0; i < 5; i++)
         snprintf(name[i], sizeof name[i], "stage%d.block%d.%s", stage, block, part[i]);
@@ -132,7 +132,7 @@ ClassifierNet random_features_record(ParamSet *params, Graph *graph, Value image
     Trail t = trail_begin(params, graph, images);
     t.b.init.bias_scale = 1; /* random thresholds, so that the rectifiers cut at different places */
     for (int i = 0; i < (int)(sizeof width / sizeof *width); i++) {
-        char name[32];
+        char name[48];
         stage_begin(&t, i);
         snprintf(name, sizeof name, "stage%d.conv", i);
         conv(&t, name, width[i], t.b.init, NO_VALUE);

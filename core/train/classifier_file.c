@@ -11,9 +11,11 @@ const char *classifier_role_name(ClassifierRole role) {
 }
 
 const char *classifier_name(ClassifierRole role, const Dataset *data, char out[64]) {
-    char size[32] = "";
-    if (!strcmp(data->name, "shapes")) snprintf(size, sizeof size, "-%d-%d", data->height, data->count);
-    snprintf(out, 64, "classifier-%s-%.32s%s", classifier_role_name(role), data->name, size);
+    const char *name = classifier_role_name(role);
+    if (strcmp(data->name, "shapes"))
+        snprintf(out, 64, "classifier-%s-%.44s", name, data->name);
+    else
+        snprintf(out, 64, "classifier-%s-shapes-%d-%d", name, data->height, data->count);
     return out;
 }
 
