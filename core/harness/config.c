@@ -167,6 +167,8 @@ const Key config_keys[] = {
      "[64, 128, 224]", "[1, 4096]", "channels of each stage, from the highest resolution"},
     {"classifier.depth", KEY_INT, ONE(classifier.network.depth), IDENTITY, "1", "[1, 8]",
      "residual blocks (judge) or convolutions (loss) a stage"},
+    {"classifier.dropout", KEY_NUMBER, ONE(classifier.network.dropout), IDENTITY, "0", "[0, 1)",
+     "within each block (judge), at the end of each stage (loss)"},
     {"classifier.smoothing", KEY_NUMBER, ONE(classifier.smoothing), IDENTITY, "0.1", "[0, 1)",
      "share of the target that all classes have in common"},
     {"classifier.warmup", KEY_NUMBER, ONE(classifier.warmup), IDENTITY, "0.2", "[0, 1)",

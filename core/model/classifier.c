@@ -42,9 +42,9 @@ static void conv(Trail *t, const char *name, int c_out, LayerInit init, Value re
     t->channels = c_out;
 }
 
-static void norm(Trail *t, const char *name) {
+static void norm(Trail *t, const char *name, float dropout) {
     const Feature x = {.value = t->x, .second = NO_VALUE, .channels = t->channels};
-    t->x = layer_norm(&t->b, name, x, ACT_SILU);
+    t->x = layer_norm_dropout(&t->b, name, x, ACT_SILU, dropout);
 }
 
 /* ---- vgg ---- */
@@ -57,7 +57,7 @@ static void vgg_record(Trail *t, const ClassifierConfig *config) {
             snprintf(name[0], sizeof name[0], "stage%d.conv%d", i, k);
             snprintf(name[1], sizeof name[1], "stage%d.norm%d", i, k);
             conv(t, name[0], config->widths[i], t->b.init, NO_VALUE);
-            norm(t, name[1]);
+            norm(t, name[1], k == config->depth - 1 ? config->dropout : 0);
         }
         stage_end(t);
     }
@@ -66,16 +66,16 @@ static void vgg_record(Trail *t, const ClassifierConfig *config) {
 /* ---- residual ---- */
 
 /* x + conv1(silu(norm1(conv0(silu(norm0(x)))))); where the width changes, x through a 1x1 convolution. */
-static void block_record(Trail *t, int stage, int block, int c_out) {
+static void block_record(Trail *t, int stage, int block, int c_out, float dropout) {
     char name[5][64];
     static const char *const part[5] = {"norm0", "conv0", "norm1", "conv1", "skip"};
     for (int i = 0; i < 5; i++)
         snprintf(name[i], sizeof name[i], "stage%d.block%d.%s", stage, block, part[i]);
     const Feature x = {.value = t->x, .second = NO_VALUE, .channels = t->channels};
     const bool same = t->channels == c_out;
-    norm(t, name[0]);
+    norm(t, name[0], 0);
     conv(t, name[1], c_out, t->b.init, NO_VALUE);
-    norm(t, name[2]);
+    norm(t, name[2], dropout);
     conv(t, name[3], c_out, branch_init,
          same ? x.value : layer_point(&t->b, name[4], x, c_out, smooth_init, 0, NO_VALUE, 1));
 }
@@ -85,11 +85,11 @@ static void residual_record(Trail *t, const ClassifierConfig *config) {
     conv(t, "stem", config->widths[0], smooth_init, NO_VALUE);
     for (int i = 0; i < config->stages; i++) {
         stage_begin(t, i);
-        for (int k = 0; k < config->depth; k++) block_record(t, i, k, config->widths[i]);
+        for (int k = 0; k < config->depth; k++) block_record(t, i, k, config->widths[i], config->dropout);
         stage_end(t);
     }
     graph_scope(t->b.graph, "norm");
-    norm(t, "norm");
+    norm(t, "norm", 0);
 }
 
 /* ---- what both have ---- */

@@ -27,6 +27,7 @@ typedef struct ClassifierConfig {
     ClassifierArchitecture architecture;
     int stages, widths[CLASSIFIER_STAGES]; /* channels of each stage */
     int depth;                             /* convolutions (vgg) or blocks (residual) a stage */
+    float dropout; /* in training: within each block, behind each stage's last norm (vgg) */
 } ClassifierConfig;
 
 typedef struct ClassifierNet {

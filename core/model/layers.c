@@ -109,10 +109,15 @@ static NormNode norm_node(Builder *b, const char *name, int channels, Activation
                       .scale_shift = NO_VALUE};
 }
 
-Value layer_norm(Builder *b, const char *name, Feature x, Activation activation) {
+Value layer_norm_dropout(Builder *b, const char *name, Feature x, Activation activation, float rate) {
     NormNode norm = norm_node(b, name, feature_width(x), activation);
     norm.second = x.second;
+    norm.dropout = rate;
     return graph_norm(b->graph, x.value, norm);
+}
+
+Value layer_norm(Builder *b, const char *name, Feature x, Activation activation) {
+    return layer_norm_dropout(b, name, x, activation, 0);
 }
 
 Value layer_resample(Builder *b, Value x, Resampling resampling, int pad) {

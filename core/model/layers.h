@@ -54,6 +54,8 @@ Value layer_conv(Builder *, const char *name, Value x, int c_in, int c_out, int 
 Value layer_point(Builder *, const char *name, Feature x, int c_out, LayerInit, int heads, Value residual,
                   float scale);
 Value layer_norm(Builder *, const char *name, Feature x, Activation);
+/* The same, with dropout behind the activation while training. */
+Value layer_norm_dropout(Builder *, const char *name, Feature x, Activation, float rate);
 Value layer_resample(Builder *, Value x, Resampling, int pad);
 Feature layer_block(Builder *, const char *name, Feature x, BlockSpec);
 

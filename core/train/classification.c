@@ -210,7 +210,8 @@ static void *images_disturb(Classification *c, DrawKey draw) {
 
 void classification_run(Classification *c, const ObjectiveRun *run) {
     const DrawKey draw = {.seed = c->seed, .row = run->row, .first_sample = run->first_sample};
-    const GraphRun network = {.master = run->student, .cast = run->student_cast, .draw = draw};
+    const GraphRun network = {
+        .master = run->student, .cast = run->student_cast, .draw = draw, .dropout = true};
     Graph *graph = c->network.graph;
     images_draw(c, draw);
     graph_bind(graph, c->network.input, images_disturb(c, draw));

@@ -19,7 +19,7 @@ typedef struct ClassifierRun {
 
 static ClassifierRun run_train(Device *device, ClassifierArchitecture architecture, Precision precision,
                                const char *folder, int stop_after) {
-    const ClassifierTask task = {.network = {architecture, 2, {8, 16}, 2},
+    const ClassifierTask task = {.network = {architecture, 2, {8, 16}, 2, 0.1f},
                                  .smoothing = 0.1,
                                  .warmup = 0.25,
                                  .noise = 0.1,

@@ -35,7 +35,7 @@ static inline const char *classifier_write(const char *name, const char *kind, c
 
 /* The same, residual. */
 static inline const char *residual_write(const char *name, const char *resolution) {
-    const ClassifierConfig config = {CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1};
+    const ClassifierConfig config = {CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1, 0};
     const FeatureSpec spec = {.kind = FEATURES_CLASSIFIER, .channels = 3, .classes = 4, .classifier = config};
     return feature_file_write(name, spec, "classifier", resolution);
 }

@@ -11,7 +11,7 @@
 #include "tests/unit/training.h"
 
 static ClassifierTask toy_task(ClassifierArchitecture architecture) {
-    return (ClassifierTask){.network = {architecture, 2, {8, 16}, 1},
+    return (ClassifierTask){.network = {architecture, 2, {8, 16}, 1, 0.1f},
                             .smoothing = 0.1,
                             .warmup = 0.25,
                             .noise = 0.1,

@@ -72,10 +72,10 @@ static void file_gives_back(ClassifierConfig config) {
 
 static void test_files(void **state) {
     (void)state;
-    file_gives_back((ClassifierConfig){CLASSIFIER_VGG, 3, {8, 16, 32}, 2});
-    file_gives_back((ClassifierConfig){CLASSIFIER_VGG, 4, {8, 16, 32, 32}, 1});
-    file_gives_back((ClassifierConfig){CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1});
-    file_gives_back((ClassifierConfig){CLASSIFIER_RESIDUAL, 2, {16, 24}, 3});
+    file_gives_back((ClassifierConfig){CLASSIFIER_VGG, 3, {8, 16, 32}, 2, 0});
+    file_gives_back((ClassifierConfig){CLASSIFIER_VGG, 4, {8, 16, 32, 32}, 1, 0});
+    file_gives_back((ClassifierConfig){CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1, 0});
+    file_gives_back((ClassifierConfig){CLASSIFIER_RESIDUAL, 2, {16, 24}, 3, 0});
     file_gives_back(classifier_small());
 }
 

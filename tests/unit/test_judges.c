@@ -20,8 +20,8 @@ enum { SIZE = 16, COUNT = 200 };
 static Device *device;
 static Dataset data;
 
-static const ClassifierConfig judge_network = {CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1},
-                              loss_network = {CLASSIFIER_VGG, 3, {8, 16, 24}, 1};
+static const ClassifierConfig judge_network = {CLASSIFIER_RESIDUAL, 3, {8, 16, 32}, 1, 0},
+                              loss_network = {CLASSIFIER_VGG, 3, {8, 16, 24}, 1, 0};
 
 /* A file with random weights that says what it is. */
 static const char *network_write(const ClassifierConfig *network, ClassifierRole role, ImageRange trained) {
