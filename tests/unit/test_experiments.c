@@ -388,6 +388,43 @@ static void quickstart_stays_small(void **state) {
     param_free(&params);
 }
 
+/* Parameters of the classifier that a run trains on images of ten classes. */
+static int64_t classifier_parameters(const Config *config, int resolution) {
+    const Dataset data = {.count = 50000, .height = resolution, .width = resolution, .channels = 3};
+    const ClassifierTask task = config_classifier(config, &data);
+    ParamSet params = {0};
+    Graph *graph = graph_create();
+    const Value images = graph_input(graph, "image", DTYPE_F32, 1, resolution, resolution, 3, false);
+    classifier_record(&task.network, &params, graph, images, 10, PRECISION_FP32);
+    const int64_t count = param_count(&params);
+    graph_free(graph);
+    param_free(&params);
+    return count;
+}
+
+/* A judge of 1,000 samples may have 250 features; and it must cost little beside what it judges. */
+static void classifiers_stay_small(void **state) {
+    (void)state;
+    static const char *const files[] = {"experiments/classifier_cifar10.yaml",
+                                        "experiments/classifier_shapes.yaml"};
+    for (int i = 0; i < 2; i++) {
+        Plan plan;
+        Error error;
+        const PlanRequest request = {.files = &files[i], .file_count = 1, .without_data = true};
+        if (!plan_make(&request, &plan, &error)) fail_msg("%s", error.text);
+        assert_int_equal(plan.run_count, 2);
+        for (int k = 0; k < 2; k++) {
+            const Config *config = &plan.runs[k].config;
+            const ClassifierConfig *network = &config->classifier.network;
+            assert_int_equal(config->classifier.role, k ? CLASSIFIER_LOSS : CLASSIFIER_JUDGE);
+            assert_in_range(network->widths[network->stages - 1], 16, 250);
+            assert_in_range(classifier_parameters(config, i ? 16 : 32), 100000, 1500000);
+            assert_true(config->data.flip == !i); /* a mirrored crescent is another shape */
+        }
+        plan_free(&plan);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_tables_name_keys_that_exist),
@@ -397,6 +434,7 @@ int main(void) {
         cmocka_unit_test(a_rate_is_chosen_by_plain_runs),
         cmocka_unit_test(no_question_has_the_calibrations_seed),
         cmocka_unit_test(quickstart_stays_small),
+        cmocka_unit_test(classifiers_stay_small),
     };
     return cmocka_run_group_tests_name("experiments", tests, NULL, NULL);
 }
