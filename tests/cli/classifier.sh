@@ -24,6 +24,8 @@ judge=$(sql "SELECT id FROM run WHERE arm = 'judge'")
 run sample "$judge"
 check "a classifier draws nothing" status_is 2
 check "and says so" says "trained a classifier"
+run table classifiers
+check "a table has both" same "$(grep -c "images 1800-1999" "$FOLDER/out")" 2
 if command -v gnuplot >/dev/null; then
     run figure training "$judge" --format svg --out "$FOLDER/training"
     check "its curves are drawn" status_is 0
