@@ -167,16 +167,19 @@ static int images_choose(const FeatureSpec *spec, int n, const Device *device) {
     return images;
 }
 
+/* Pixels a side that all pools need. */
+static int size_least(const FeatureSpec *spec) {
+    return 1 << ((spec->kind == FEATURES_VGG16 ? VGG_STAGES : spec->classifier.stages) - 1);
+}
+
 static bool spec_complete(FeatureSpec *spec, const FeatureRequest *request, const Device *device,
                           Error *error) {
-    const int stages = spec->kind == FEATURES_VGG16 ? VGG_STAGES : spec->classifier.stages;
-    const int least = 1 << (stages - 1);
-    const int size = request->size ? request->size : spec->resolution;
     if (spec->kind == FEATURES_INCEPTION || spec->kind == FEATURES_VGG16_FC2)
         return error_set(error,
                          "a network of kind %s judges sets of images and has no gradients: ct.perceptual "
                          "takes a vgg16 or a classifier",
                          kinds[spec->kind]);
+    const int least = size_least(spec), size = request->size ? request->size : spec->resolution;
     if (spec->channels != request->c)
         return error_set(error, "it takes images of %d channels, these have %d", spec->channels, request->c);
     spec->h = request->h, spec->w = request->w;
