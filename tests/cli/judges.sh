@@ -31,6 +31,10 @@ check "the two are different networks" \
     same "$(sql "SELECT count(DISTINCT features_hash) FROM evaluation WHERE metric LIKE 'fd-classifier%' AND nfe > 0")" 2
 run table judges experiment=judges
 check "the table tells progress from flattery" says "flattery"
+if command -v gnuplot >/dev/null; then
+    run figure flattery experiment=judges --format svg --out "$FOLDER/flattery"
+    check "and so does the figure" grep -q "loss network (fd-classifier-loss)" "$FOLDER/flattery.svg"
+fi
 
 run experiments/quickstart.yaml --scale smoke ct.distance=perceptual ct.perceptual=classifier-judge-shapes-16-2048 --dry-run
 check "a judge is refused as a loss network" status_is 2
