@@ -240,7 +240,7 @@ QUESTION_FIGURES := arms bars loss samples_arms
 # All in one queue, so that seed 0 of all of them comes first and a training that two questions share is done once.
 ask = ./run $(1:%=ablations/%.yaml) --scale $(SCALE) $(SIDE_BY_SIDE) $(SEEDS) $(ARGS); code=$$?; for name in $(1); do \
 	for table in $(QUESTION_TABLES); do $B/ict table $$table experiment=$$name scale=$(SCALE) || exit; done; \
-	if [ $$name = judges ]; then $B/ict table judges experiment=judges scale=$(SCALE) && $B/ict figure flattery experiment=judges scale=$(SCALE) || exit; fi; \
+	if [ $$name = judges ]; then $B/ict table judges experiment=judges scale=$(SCALE); $B/ict figure flattery experiment=judges scale=$(SCALE); fi; \
 	for figure in $(QUESTION_FIGURES); do $B/ict figure $$figure experiment=$$name scale=$(SCALE) || exit; done; done; exit $$code
 
 ablation-%: ablations/%.yaml build
