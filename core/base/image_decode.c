@@ -13,10 +13,11 @@
 #include <string.h>
 #include <jpeglib.h>
 
-/* A picture is not believed to hold more than its bytes can: at most 8 one-bit pixels times deflate's 1032:1.
- * JPEG's best is far below that. A progressive JPEG repaints the whole picture in every scan; real ones have
- * about ten. */
-enum { SIDE_MAX = 16384, PIXELS_PER_BYTE = 8 * 1032, SCANS_MAX = 64 };
+/* A picture is not believed to hold more than its bytes can. A PNG: at most 8 one-bit pixels times deflate's
+ * 1032:1. A JPEG: a bit is at least one block of 64 pixels; its decoder keeps all coefficients of a
+ * progressive file, 6 bytes a pixel, so that belief is memory. Such a file repaints the whole picture in
+ * every scan; real ones have about ten. */
+enum { SIDE_MAX = 16384, PNG_PIXELS_PER_BYTE = 8 * 1032, JPEG_PIXELS_PER_BYTE = 8 * 64, SCANS_MAX = 64 };
 
 /* Everything that must survive a jump lives here, not in local variables. */
 typedef struct Decoder {
@@ -36,15 +37,14 @@ static _Noreturn void decoder_fail(Decoder *decoder, const char *format, ...) {
     longjmp(decoder->escape, 1);
 }
 
-static void size_check(Decoder *decoder, unsigned width, unsigned height) {
+static void size_check(Decoder *decoder, unsigned width, unsigned height, unsigned pixels_per_byte) {
     if (!width || !height || width > SIDE_MAX || height > SIDE_MAX)
         decoder_fail(decoder, "its size is %u x %u", width, height);
-    if ((uint64_t)width * height > (uint64_t)decoder->size * PIXELS_PER_BYTE)
+    if ((uint64_t)width * height > (uint64_t)decoder->size * pixels_per_byte)
         decoder_fail(decoder, "its %zu bytes cannot hold %u x %u pixels", decoder->size, width, height);
 }
 
 static void decoder_allocate(Decoder *decoder, unsigned width, unsigned height) {
-    size_check(decoder, width, height);
     decoder->image =
         (Image){.width = (int)width, .height = (int)height, .pixels = malloc((size_t)width * height * 3)};
     if (!decoder->image.pixels) decoder_fail(decoder, "out of memory for %u x %u pixels", width, height);
@@ -81,7 +81,9 @@ static void png_rows(Decoder *decoder, png_structp png, png_infop info) {
     png_set_gray_to_rgb(png);
     const int passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
-    decoder_allocate(decoder, png_get_image_width(png, info), png_get_image_height(png, info));
+    const unsigned width = png_get_image_width(png, info), height = png_get_image_height(png, info);
+    size_check(decoder, width, height, PNG_PIXELS_PER_BYTE);
+    decoder_allocate(decoder, width, height);
     const size_t stride = (size_t)decoder->image.width * 3;
     if (png_get_rowbytes(png, info) != stride) png_fail(png, "its rows are not 8-bit RGB");
     for (int pass = 0; pass < passes; pass++)
@@ -126,7 +128,7 @@ static void jpeg_rows(Decoder *decoder, struct jpeg_decompress_struct *jpeg) {
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->num_components != 1 && jpeg->num_components != 3)
         decoder_fail(decoder, "it has %d colour components (CMYK?); convert it to RGB", jpeg->num_components);
-    size_check(decoder, jpeg->image_width, jpeg->image_height);
+    size_check(decoder, jpeg->image_width, jpeg->image_height, JPEG_PIXELS_PER_BYTE);
     jpeg->out_color_space = JCS_RGB;
     jpeg_start_decompress(jpeg);
     decoder_allocate(decoder, jpeg->output_width, jpeg->output_height);

@@ -370,6 +370,30 @@ static void damaged_pictures_do_no_harm(void **state) {
     }
 }
 
+/* Memory follows the sizes a header claims, so they are held against the bytes; an honest flat picture
+ * passes. */
+static void jpegs_claim_no_more_than_they_hold(void **state) {
+    (void)state;
+    Error error;
+    uint8_t *bytes;
+    size_t size, at = 0;
+    Image flat = {.width = 2048, .height = 2048, .pixels = calloc(2048 * 2048, 3)}, small = picture(16, 16),
+          read;
+    assert_true(image_encode_jpeg(&flat, 50, &bytes, &size, &error));
+    assert_true(image_decode(bytes, size, "flat", &read, &error));
+    free(bytes);
+    image_free(&read);
+    image_free(&flat);
+    assert_true(image_encode_jpeg(&small, 90, &bytes, &size, &error));
+    image_free(&small);
+    while (bytes[at] != 0xff || bytes[at + 1] != 0xc0)
+        at++; /* start of frame: length, depth, height, width */
+    memcpy(bytes + at + 5, "\x04\x00\x04\x00", 4);
+    assert_false(image_decode(bytes, size, "claim", &read, &error));
+    assert_mentions(&error, "bytes cannot hold 1024 x 1024 pixels");
+    free(bytes);
+}
+
 static void grid_lays_images_out_in_rows(void **state) {
     (void)state;
     enum { H = 2, W = 3, COUNT = 5, COLUMNS = 2, GAP = 1, ZOOM = 2 };
@@ -409,6 +433,7 @@ int main(void) {
         IN_SCRATCH(pictures_we_cannot_use_are_refused_by_name),
         IN_SCRATCH(truncated_pictures_are_refused),
         IN_SCRATCH(damaged_pictures_do_no_harm),
+        cmocka_unit_test(jpegs_claim_no_more_than_they_hold),
         cmocka_unit_test(grid_lays_images_out_in_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
