@@ -122,11 +122,11 @@ ALL_NVCCFLAGS := -std=c++17 -O3 $(if $(filter 1,$(STATIC)),$(PACKED),-lineinfo) 
 #
 # To be carried it is kept small. Debian's OpenBLAS has kernels for seventeen processors, 25 MB of them; a program compiled for
 # x86-64-v3 runs only where the Haswell ones do, so the other names of the table are tied to those, and the linker leaves the
-# rest in the archive. Unused functions go, and debugging information, the kernels' line numbers too; cubins are packed.
+# rest in the archive (fuzz targets need none). Unused functions go, and debugging information, the kernels' line numbers too; cubins are packed.
 ifneq ($(COMPILING),)
 ifeq ($(STATIC),1)
-ONE_PROCESSOR := $(if $(filter x86-64-v3 x86-64-v4,$(ARCH)),$(shell nm "$$($(CC) -print-file-name=libopenblas.a)" 2>/dev/null | \
-	sed -nE 's/^ +U (gotoblas_[A-Z0-9_]+)$$/\1/p' | sort -u | grep -v '^gotoblas_HASWELL$$' | sed 's/.*/-Wl,--defsym=&=gotoblas_HASWELL/'))
+ONE_PROCESSOR := $(if $(filter x86-64-v3 x86-64-v4,$(ARCH)),$(if $(filter 0,$(FUZZER)),$(shell nm "$$($(CC) -print-file-name=libopenblas.a)" 2>/dev/null | \
+	sed -nE 's/^ +U (gotoblas_[A-Z0-9_]+)$$/\1/p' | sort -u | grep -v '^gotoblas_HASWELL$$' | sed 's/.*/-Wl,--defsym=&=gotoblas_HASWELL/')))
 LDLIBS := -Wl,--gc-sections -s $(ONE_PROCESSOR) -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
 	-Wl,-Bdynamic $(if $(filter 1,$(ONEDNN)),$(or $(DNNL_ARCHIVE),-ldnnl) -lstdc++) -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
 	-Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
