@@ -345,7 +345,17 @@ void experiment_free(ExperimentFile *experiment) {
     *experiment = (ExperimentFile){0};
 }
 
-void scale_read(const char *path, Settings *settings, Problems *problems) {
+/* `instead: { ct.s1: { 150: 10 } }` */
+static void read_instead(const Source *source, ScaleFile *scale) {
+    const YamlNode *map = yaml_find(source->root, "instead");
+    if (map && map->kind != YAML_MAP)
+        complain(source, map, "'instead': expected a map, { key: { value: other value } }");
+    for (int i = 0; map && map->kind == YAML_MAP && i < map->count; i++)
+        settings_read_instead(&scale->values, &scale->instead, &map->children[i], source->path,
+                              source->problems);
+}
+
+void scale_read(const char *path, ScaleFile *scale, Problems *problems) {
     char *text = NULL;
     Settings own = {0};
     YamlNode *root = file_parse(path, "scale", &text, problems);
@@ -353,13 +363,20 @@ void scale_read(const char *path, Settings *settings, Problems *problems) {
     const Source source = {path, root, problems};
     for (int i = 0; i < root->count; i++) {
         const YamlNode *node = &root->children[i];
-        if (strcmp(node->key, "notes") == 0) continue;
+        if (strcmp(node->key, "notes") == 0 || strcmp(node->key, "instead") == 0) continue;
         if (is_reserved(node->key))
-            complain(&source, node, "'%s': a scale has only notes and settings", node->key);
+            complain(&source, node, "'%s': a scale has only notes, settings and 'instead'", node->key);
         else
             settings_read(&own, node, path, problems);
     }
-    settings_move(settings, &own);
+    read_instead(&source, scale);
+    settings_move(&scale->settings, &own);
     free(text);
     yaml_tree_free(root);
+}
+
+void scale_free(ScaleFile *scale) {
+    settings_free(&scale->settings);
+    settings_free(&scale->values);
+    settings_free(&scale->instead);
 }

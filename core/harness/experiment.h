@@ -35,8 +35,14 @@ typedef struct ExperimentFile {
 void experiment_read(const char *path, ExperimentFile *, Problems *);
 void experiment_free(ExperimentFile *);
 
-/* A scale's file: notes and settings. */
-void scale_read(const char *path, Settings *, Problems *);
+/* A scale's file: notes, settings, and what stands instead of single values that an experiment or an arm asks
+ * for. */
+typedef struct ScaleFile {
+    Settings settings, values, instead;
+} ScaleFile;
+
+void scale_read(const char *path, ScaleFile *, Problems *);
+void scale_free(ScaleFile *);
 
 const NamedSettings *named_find(const NamedList *, const char *name); /* NULL when there is none */
 Settings *axes_add(Axes *);

@@ -26,6 +26,7 @@ typedef struct Planner {
 typedef struct Point {
     const Settings *lists[4];
     int list_count;
+    const ScaleFile *scale; /* what it has instead of values in the lists; an axis gets what it asks for */
     const Setting *settings[MOST_AXES];
     int setting_count;
 } Point;
@@ -47,6 +48,7 @@ void plan_run_id(const Config *config, const char *data_hash, char id[16]) {
 static void point_apply(const Point *point, Config *config) {
     *config = config_default();
     for (int i = 0; i < point->list_count; i++) settings_apply(point->lists[i], config);
+    settings_replace(&point->scale->values, &point->scale->instead, config);
     for (int i = 0; i < point->setting_count; i++)
         settings_apply(&(Settings){(Setting *)point->settings[i], 1}, config);
 }
@@ -286,12 +288,12 @@ static bool scale_find(Planner *planner, const char *name, const char *where, ch
 
 /* What the scale adds to a file's settings; a file needs nothing for the scale that it is written at. */
 static void scale_overlay(Planner *planner, const ExperimentFile *file, const char *scale,
-                          Settings *overlay) {
+                          ScaleFile *overlay) {
     char path[1024];
     const int before = planner->problems.found;
     if (strcmp(scale, file->scale) == 0 || !scale_find(planner, scale, "command line", path)) return;
     scale_read(path, overlay, &planner->problems);
-    if (overlay->count || planner->problems.found > before) return;
+    if (overlay->settings.count || planner->problems.found > before) return;
     problem_add(&planner->problems, file->record.file,
                 "written at scale '%s'; scale '%s' changes nothing, so it cannot be had from this file",
                 file->scale, scale);
@@ -313,7 +315,7 @@ static const char *scale_choose(const PlanRequest *request, const ExperimentFile
 /* Reads a file and, when all of it is good, adds its runs. */
 static void plan_file(Planner *planner, const char *path, ExperimentFile *file) {
     const int before = planner->problems.found;
-    Settings overlay = {0};
+    ScaleFile overlay = {0};
     experiment_read(path, file, &planner->problems);
     const char *scale = scale_choose(planner->request, file);
     const NamedSettings *exceptions = named_find(&file->scales, scale);
@@ -322,11 +324,11 @@ static void plan_file(Planner *planner, const char *path, ExperimentFile *file) 
     if (file->grid.count + planner->overrides.count > MOST_AXES)
         problem_add(&planner->problems, path, "more than %d keys in grid and on the command line", MOST_AXES);
     if (planner->problems.found == before) {
-        Point base = {.lists = {&file->settings, &overlay}, .list_count = 2};
+        Point base = {.lists = {&file->settings, &overlay.settings}, .list_count = 2, .scale = &overlay};
         if (exceptions) base.lists[base.list_count++] = &exceptions->settings;
         experiment_expand(planner, file, base, scale);
     }
-    settings_free(&overlay);
+    scale_free(&overlay);
 }
 
 /* ---- the request ---- */

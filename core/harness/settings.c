@@ -113,6 +113,24 @@ void settings_read_axis(Settings *settings, const char *key, const YamlNode *lis
     }
 }
 
+void settings_read_instead(Settings *values, Settings *instead, const YamlNode *map, const char *file,
+                           Problems *problems) {
+    char where[640];
+    if (map->kind != YAML_MAP)
+        problem_add(problems, yaml_place(where, file, map), "'%s': expected a map, { value: other value }",
+                    map->key);
+    for (int i = 0; map->kind == YAML_MAP && i < map->count; i++) {
+        const YamlNode *child = &map->children[i];
+        Text text = {0};
+        const int before = problems->found;
+        yaml_place(where, file, child);
+        if (value_text(child, file, &text, problems))
+            settings_add_point(instead, map->key, text_view(&text), where, problems);
+        if (problems->found == before) settings_add_point(values, map->key, child->key, where, problems);
+        text_free(&text);
+    }
+}
+
 /* ---- from the command line ---- */
 
 /* Length up to the next comma that is not inside brackets. */
@@ -162,6 +180,16 @@ static void setting_apply(const Setting *setting, Config *config) {
 
 void settings_apply(const Settings *settings, Config *config) {
     for (int i = 0; i < settings->count; i++) setting_apply(&settings->items[i], config);
+}
+
+void settings_replace(const Settings *values, const Settings *instead, Config *config) {
+    Config before = *config;
+    for (int i = 0; i < values->count; i++) {
+        Text value = {0};
+        config_get(&before, values->items[i].key, &value);
+        if (!strcmp(text_view(&value), values->items[i].value)) setting_apply(&instead->items[i], config);
+        text_free(&value);
+    }
 }
 
 void settings_free(Settings *settings) {

@@ -28,7 +28,11 @@ void settings_read_map(Settings *, const YamlNode *map, const char *file, Proble
 
 /* The values of one key, each a setting of its own: `seed: [0, 1, 2]`. */
 void settings_read_axis(Settings *, const char *key, const YamlNode *list, const char *file, Problems *);
-/* The same from the command line: "0,1,2", or "[16],[16,8]" for keys that hold lists. */
+/* `ct.s1: {150: 10, 200: 12}`: what stands instead of a value of a key, each pair at the same place of both
+ * lists. */
+void settings_read_instead(Settings *values, Settings *instead, const YamlNode *map, const char *file,
+                           Problems *);
+/* An axis from the command line: "0,1,2", or "[16],[16,8]" for keys that hold lists. */
 void settings_split_axis(Settings *, const char *key, const char *values, const char *where, Problems *);
 
 /* Moves all of `from`, as one layer, behind those of `to`; later ones win. */
@@ -37,6 +41,8 @@ void settings_move(Settings *to, Settings *from);
  * what was said about one data set (16 x 16 shapes) is wrong for another. Within a layer the name comes
  * first. */
 void settings_apply(const Settings *, Config *);
+/* Where the configuration has one of the values, what stands instead. */
+void settings_replace(const Settings *values, const Settings *instead, Config *);
 void settings_free(Settings *);
 
 #endif

@@ -364,6 +364,35 @@ static void a_rate_is_chosen_by_plain_runs(void **state) {
     calibration_is_plain("hour");
 }
 
+/* A scale shortens both curricula by one factor, in every question that has original CT's as in plain CT: no
+ * arm is left with the 150 levels of a run that is a thousand times as long. */
+static void both_curricula_shrink_alike(void **state) {
+    (void)state;
+    static const struct {
+        const char *scale;
+        int factor;
+    } rows[] = {{"desk", 16}, {"hour", 8}, {"paper", 1}};
+    static const char *const files[] = {"experiments/cifar10_ct.yaml", "ablations/ema.yaml",
+                                        "ablations/weighting.yaml",    "ablations/loss_ct.yaml",
+                                        "ablations/ladder.yaml",       "ablations/leave_one_out.yaml"};
+    for (size_t r = 0; r < 3; r++)
+        for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+            Plan plan = planned(files[f], rows[r].scale);
+            int original = 0;
+            for (int i = 0; i < plan.run_count; i++) {
+                const CtConfig *c = &plan.runs[i].config.ct;
+                const double published = c->s0 == 2 ? 150 : 1280;
+                original += c->s0 == 2;
+                NEAR(c->s1, published / rows[r].factor, 0.65);
+            }
+            assert_true(original > 0);
+            plan_free(&plan);
+        }
+    Plan plan = planned("experiments/imagenet64_ct.yaml", "hour");
+    assert_int_equal(plan.runs[0].config.ct.s1, 200 / 8);
+    plan_free(&plan);
+}
+
 static void no_question_has_the_calibrations_seed(void **state) {
     (void)state;
     glob_t found;
@@ -432,6 +461,7 @@ int main(void) {
         cmocka_unit_test(the_schedules_are_the_papers),
         cmocka_unit_test(embeddings_are_as_sensitive_as_meant),
         cmocka_unit_test(a_rate_is_chosen_by_plain_runs),
+        cmocka_unit_test(both_curricula_shrink_alike),
         cmocka_unit_test(no_question_has_the_calibrations_seed),
         cmocka_unit_test(quickstart_stays_small),
         cmocka_unit_test(classifiers_stay_small),
