@@ -4,7 +4,6 @@
 #include "harness/config_key.h"
 #include "harness/plan.h"
 
-#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -321,90 +320,6 @@ static void the_schedules_are_the_papers(void **state) {
     NEAR(ct_sigma(&c.ct, 200 - 106, 201), c.evaluation.sigma_mid, 5e-4);
 }
 
-/* ------------------------------------------------------------------------------------------ calibrations */
-
-static Plan planned(const char *file, const char *scale) {
-    Plan plan;
-    Error error = {0};
-    const PlanRequest request = {.files = &file, .file_count = 1, .scale = scale, .without_data = true};
-    if (!plan_make(&request, &plan, &error)) fail_msg("%s", error.text);
-    return plan;
-}
-
-/* A rate is chosen by the plain runs of both methods: each arm of a calibration is one of them but for its
- * rate and seed, and for being judged at its end only. */
-static void calibration_is_plain(const char *scale) {
-    char file[64];
-    snprintf(file, sizeof file, "experiments/calibration/%s.yaml", scale);
-    Plan plan = planned(file, scale), ict = planned("experiments/cifar10_main.yaml", scale),
-         ct = planned("experiments/cifar10_ct.yaml", scale);
-    assert_int_equal(plan.run_count, 6);
-    for (int i = 0; i < plan.run_count; i++) {
-        const RunSpec *run = &plan.runs[i];
-        Config plain = strncmp(run->arm, "CT,", 3) ? ict.runs[0].config : ct.runs[0].config;
-        Text found = {0}, expected = {0};
-        plain.seed = 1000;
-        plain.train.optimiser.learning_rate = run->config.train.optimiser.learning_rate;
-        plain.train.evaluations = 1;
-        plain.train.evaluate_at[0] = 1;
-        config_print(&run->config, CONFIG_ALL, &found);
-        config_print(&plain, CONFIG_ALL, &expected);
-        assert_string_equal(text_view(&found), text_view(&expected));
-        text_free(&found);
-        text_free(&expected);
-    }
-    plan_free(&plan);
-    plan_free(&ict);
-    plan_free(&ct);
-}
-
-static void a_rate_is_chosen_by_plain_runs(void **state) {
-    (void)state;
-    calibration_is_plain("desk");
-    calibration_is_plain("hour");
-}
-
-/* A scale shortens both curricula by one factor, in every question that has original CT's as in plain CT: no
- * arm is left with the 150 levels of a run that is a thousand times as long. */
-static void both_curricula_shrink_alike(void **state) {
-    (void)state;
-    static const struct {
-        const char *scale;
-        int factor;
-    } rows[] = {{"desk", 16}, {"hour", 8}, {"paper", 1}};
-    static const char *const files[] = {"experiments/cifar10_ct.yaml", "ablations/ema.yaml",
-                                        "ablations/weighting.yaml",    "ablations/loss_ct.yaml",
-                                        "ablations/ladder.yaml",       "ablations/leave_one_out.yaml"};
-    for (size_t r = 0; r < 3; r++)
-        for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
-            Plan plan = planned(files[f], rows[r].scale);
-            int original = 0;
-            for (int i = 0; i < plan.run_count; i++) {
-                const CtConfig *c = &plan.runs[i].config.ct;
-                const double published = c->s0 == 2 ? 150 : 1280;
-                original += c->s0 == 2;
-                NEAR(c->s1, published / rows[r].factor, 0.65);
-            }
-            assert_true(original > 0);
-            plan_free(&plan);
-        }
-    Plan plan = planned("experiments/imagenet64_ct.yaml", "hour");
-    assert_int_equal(plan.runs[0].config.ct.s1, 200 / 8);
-    plan_free(&plan);
-}
-
-static void no_question_has_the_calibrations_seed(void **state) {
-    (void)state;
-    glob_t found;
-    assert_int_equal(glob("ablations/*.yaml", 0, NULL, &found), 0);
-    for (size_t f = 0; f < found.gl_pathc; f++) {
-        Plan plan = planned(found.gl_pathv[f], "hour");
-        for (int i = 0; i < plan.run_count; i++) assert_true(plan.runs[i].config.seed < 1000);
-        plan_free(&plan);
-    }
-    globfree(&found);
-}
-
 static void quickstart_stays_small(void **state) {
     (void)state;
     const RunSpec run = resolved("experiments/quickstart.yaml");
@@ -460,9 +375,6 @@ int main(void) {
         cmocka_unit_test(the_papers_settings_are_the_papers),
         cmocka_unit_test(the_schedules_are_the_papers),
         cmocka_unit_test(embeddings_are_as_sensitive_as_meant),
-        cmocka_unit_test(a_rate_is_chosen_by_plain_runs),
-        cmocka_unit_test(both_curricula_shrink_alike),
-        cmocka_unit_test(no_question_has_the_calibrations_seed),
         cmocka_unit_test(quickstart_stays_small),
         cmocka_unit_test(classifiers_stay_small),
     };
