@@ -22,7 +22,7 @@ static bool spec_fits(const FeatureSpec *spec, FeatureKind kind, const Dataset *
 
 /* Records the network that the file describes and reads its weights, malloc'ed; NULL on error. */
 static float *network_read(Judge *judge, const SafeTensors *file, const FeatureSpec *spec, Error *error) {
-    FeatureNet constants = {.scaling = NO_PARAM, .shift = NO_PARAM};
+    FeatureNet constants = {.scaling = NO_PARAM, .shift = NO_PARAM, .lift = NO_PARAM};
     judge_set_output(judge,
                      spec->kind == FEATURES_VGG16_FC2
                          ? vgg16_fc2_record(spec, &judge->params, judge->graph, judge->images, &constants)

@@ -25,6 +25,7 @@ typedef struct FeatureConfig {
     char hash[72]; /* SHA-256 of their file, "any" before it is known */
     PoolKind pool; /* of a vgg16: CM's CIFAR code keeps max, OpenAI's takes the mean */
     int size;      /* images are resized to size x size; 0: to what the network was made for */
+    double pixels; /* weight of the image itself beside the network's stages */
 } FeatureConfig;
 
 typedef struct CtConfig {

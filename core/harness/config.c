@@ -104,6 +104,8 @@ const Key config_keys[] = {
      "between a vgg16's stages: max (CM's CIFAR-10 code), mean (its ImageNet code)"},
     {"ct.perceptual_size", KEY_INT, ONE(ct.perceptual.size), IDENTITY, "0", "[0, 1024]",
      "images are resized to this; 0: to what the network was made for (vgg16: 224)"},
+    {"ct.perceptual_pixels", KEY_NUMBER, ONE(ct.perceptual.pixels), IDENTITY, "0", "[0, 1000]",
+     "weight of the image itself beside the network's stages; group norm hides contrast from a classifier"},
     {"ct.teacher_ema", KEY_NUMBER, ONE(ct.teacher_ema), IDENTITY, "0", "[0, 1)",
      "mu of the teacher's moving average; 0: the student itself, without gradient"},
     {"ct.teacher_schedule", KEY_WORD, ONE(ct.teacher_schedule), IDENTITY, "fixed", "fixed|ct",

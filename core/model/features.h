@@ -18,7 +18,7 @@
 #include "model/classifier.h"
 #include "model/param.h"
 
-enum { MAX_TAPS = 5, VGG_STAGES = 5 };
+enum { MAX_TAPS = 6, VGG_STAGES = 5 };
 
 typedef enum FeatureKind {
     FEATURES_VGG16,
@@ -40,6 +40,7 @@ typedef struct FeatureSpec {
     int n, h, w;              /* images */
     int resized_h, resized_w; /* they are brought to this size first, bilinearly */
     PoolKind pool;            /* of a vgg16; max, as it was trained, or mean */
+    float pixels;             /* weight of the image itself as a last tap; 0: it is none */
     bool tf32;
 } FeatureSpec;
 
@@ -49,11 +50,19 @@ typedef struct FeatureNet {
     ParamOffset head[MAX_TAPS]; /* weights of the tap's channels; NO_PARAM: 1 each */
     int taps;
     ParamOffset scaling, shift; /* of a vgg16's normalisation */
+    ParamOffset lift;           /* of the image as a tap: weight, then bias at lift_bias; NO_PARAM */
+    ParamOffset lift_bias;
+    int channels;
+    float pixels;
 } FeatureNet;
 
+/* Group norm takes contrast out of what a classifier's stages see, and distances compare directions only: two
+ * images that differ in contrast alone are the same to it. So the image can be a tap too: each pixel with a 1
+ * beside its colours, whose direction says colour and brightness. */
 FeatureNet features_record(const FeatureSpec *, ParamSet *, Graph *);
 
-/* What no file holds: the constants of a vgg16's normalisation. `values` is the flat host array. */
+/* What no file holds: the constants of a vgg16's normalisation and of the image as a tap. `values` is the
+ * flat host array. */
 void features_fill(const FeatureNet *, float *values);
 
 /* ---- vgg.c ---- */

@@ -114,7 +114,7 @@ Value vgg16_fc2_record(const FeatureSpec *spec, ParamSet *params, Graph *graph, 
                        FeatureNet *net) {
     Value stages[VGG_STAGES];
     Builder b = vgg_builder(params, graph);
-    *net = (FeatureNet){.input = images};
+    *net = (FeatureNet){.input = images, .lift = NO_PARAM};
     Value x = vgg16_normalise(params, graph, images, net);
     graph_scope(graph, "resize");
     x = graph_bilinear(graph, x, BILINEAR_TF1, VGG_SIZE, VGG_SIZE);

@@ -190,6 +190,7 @@ static bool spec_complete(FeatureSpec *spec, const FeatureRequest *request, cons
                          kinds[spec->kind], least, least);
     spec->n = images_choose(spec, request->n, device);
     spec->pool = request->pool;
+    spec->pixels = (float)request->pixels;
     spec->tf32 = request->tf32;
     return true;
 }

@@ -33,8 +33,9 @@ bool features_find(const char *name, const char *folder, char path[1024], Hash *
 typedef struct FeatureRequest {
     int n, h, w, c; /* images: at most n at a time, a divisor of n is chosen */
     PoolKind pool;
-    int size;  /* as FeatureConfig.size */
-    bool tf32; /* its convolutions may round to TF32 */
+    int size;      /* as FeatureConfig.size */
+    double pixels; /* as FeatureConfig.pixels */
+    bool tf32;     /* its convolutions may round to TF32 */
 } FeatureRequest;
 
 /* Reads and prepares; the file must have this SHA-256 unless `hash` is NULL. */

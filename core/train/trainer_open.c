@@ -57,6 +57,7 @@ static FeatureRequest features_request(const TrainSetup *s, int images) {
                             .c = s->data->channels,
                             .pool = s->ct->perceptual.pool,
                             .size = s->ct->perceptual.size,
+                            .pixels = s->ct->perceptual.pixels,
                             .tf32 = network_precision(s->device, s->precision) != PRECISION_FP32};
 }
 

@@ -132,6 +132,26 @@ static void test_a_classifier_measures_too(void **state) {
     }
 }
 
+/* Half the contrast, no more: a classifier with group norm hardly sees it; with the image as a tap it does.
+ */
+static void test_the_image_is_a_tap(void **state) {
+    (void)state;
+    const char *path = classifier_write("classifier.safetensors", "classifier", "8");
+    float without[6];
+    for (int i = 0; i < 2; i++) {
+        Pairs *p = pairs_open(path, (FeatureRequest){.n = 3, .h = 8, .w = 8, .c = 3, .pixels = 2.0 * i});
+        assert_int_equal(p->network.taps, 3 + i);
+        for (int64_t k = 0; k < tensor_count(&p->a); k++)
+            ((float *)p->b.data)[k] = 0.5f * ((float *)p->a.data)[k];
+        pairs_run(p);
+        for (int k = 0; k < 6; k++)
+            if (i) assert_true(p->distance[k] > 20 * without[k]);
+        memcpy(without, p->distance, sizeof without);
+        if (i) pairs_gradient_check(p);
+        pairs_close(p);
+    }
+}
+
 static void test_image_gradients(void **state) {
     (void)state;
     Pairs *p =
@@ -281,10 +301,15 @@ static int files_close(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        OP_TEST(test_lpips_is_pytorchs),        OP_TEST(test_a_classifier_measures_too),
-        OP_TEST(test_image_gradients),          OP_TEST(test_equal_images_and_batches),
-        cmocka_unit_test(test_training_learns), cmocka_unit_test(test_stopping_and_micro_batches),
-        OP_TEST(test_wrong_files_are_refused),  OP_TEST(test_import_and_open),
+        OP_TEST(test_lpips_is_pytorchs),
+        OP_TEST(test_a_classifier_measures_too),
+        OP_TEST(test_the_image_is_a_tap),
+        OP_TEST(test_image_gradients),
+        OP_TEST(test_equal_images_and_batches),
+        cmocka_unit_test(test_training_learns),
+        cmocka_unit_test(test_stopping_and_micro_batches),
+        OP_TEST(test_wrong_files_are_refused),
+        OP_TEST(test_import_and_open),
     };
     return cmocka_run_group_tests_name("perceptual distance", tests, files_open, files_close);
 }
