@@ -33,7 +33,7 @@ override CUDA := 0
 override ONEDNN := 0
 CC := $(shell for c in clang clang-{21..14}; do command -v $$c && break; done)
 ifeq ($(CC),)
-$(error fuzzing needs clang with libFuzzer: apt-get install clang libclang-rt-dev)
+$(error fuzzing needs clang with libFuzzer: apt-get install clang libclang-rt-dev libomp-dev)
 endif
 endif
 comma := ,
@@ -96,12 +96,12 @@ B := build/$(CONFIG)
 WARNINGS := -Wall -Wextra -Werror
 OPTIMISE := $(if $(filter 1,$(DEBUG)),-Og -g3,$(if $(filter 1,$(SAN)),-O1 -g,-O3 -g))
 SANITIZE := $(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-# Fuzzers: clang's instrumentation, one thread, only what reads files, and no warnings, because gcc is the compiler that judges.
+# Fuzzers: clang's instrumentation, one thread, and no warnings, because gcc is the compiler that judges.
 ifeq ($(FUZZER),1)
 WARNINGS := -w
 OPTIMISE := -O1 -g
 SANITIZE := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-INSTRUMENT := -fsanitize=fuzzer-no-link -DICT_LIBFUZZER=1
+INSTRUMENT := -fsanitize=fuzzer-no-link -DICT_LIBFUZZER=1 -D_OPENMP=0
 else
 OPENMP := -fopenmp
 endif
@@ -122,11 +122,11 @@ ALL_NVCCFLAGS := -std=c++17 -O3 $(if $(filter 1,$(STATIC)),$(PACKED),-lineinfo) 
 #
 # To be carried it is kept small. Debian's OpenBLAS has kernels for seventeen processors, 25 MB of them; a program compiled for
 # x86-64-v3 runs only where the Haswell ones do, so the other names of the table are tied to those, and the linker leaves the
-# rest in the archive (fuzz targets need none). Unused functions go, and debugging information, the kernels' line numbers too; cubins are packed.
+# rest in the archive. Unused functions go, and debugging information, the kernels' line numbers too; cubins are packed.
 ifneq ($(COMPILING),)
 ifeq ($(STATIC),1)
-ONE_PROCESSOR := $(if $(filter x86-64-v3 x86-64-v4,$(ARCH)),$(if $(filter 0,$(FUZZER)),$(shell nm "$$($(CC) -print-file-name=libopenblas.a)" 2>/dev/null | \
-	sed -nE 's/^ +U (gotoblas_[A-Z0-9_]+)$$/\1/p' | sort -u | grep -v '^gotoblas_HASWELL$$' | sed 's/.*/-Wl,--defsym=&=gotoblas_HASWELL/')))
+ONE_PROCESSOR := $(if $(filter x86-64-v3 x86-64-v4,$(ARCH)),$(shell nm "$$($(CC) -print-file-name=libopenblas.a)" 2>/dev/null | \
+	sed -nE 's/^ +U (gotoblas_[A-Z0-9_]+)$$/\1/p' | sort -u | grep -v '^gotoblas_HASWELL$$' | sed 's/.*/-Wl,--defsym=&=gotoblas_HASWELL/'))
 LDLIBS := -Wl,--gc-sections -s $(ONE_PROCESSOR) -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
 	-Wl,-Bdynamic $(if $(filter 1,$(ONEDNN)),$(or $(DNNL_ARCHIVE),-ldnnl) -lstdc++) -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
 	-Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
@@ -143,10 +143,6 @@ endif
 MAIN     := core/harness/main.c
 SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*.c eval/*.c)) \
 	$(if $(filter 1,$(CUDA)),$(CUDA_SOURCES) $(wildcard core/backend/cuda/*.c)))
-ifeq ($(FUZZER),1)
-SOURCES  := $(filter-out core/harness/cmd_% core/harness/worker% core/train/trainer% core/train/window.c core/train/network.c, \
-	$(wildcard core/base/*.c core/train/*.c core/harness/*.c core/graph/*.c core/model/*.c core/ct/schedule.c core/ct/table.c core/ct/proposition.c))
-endif
 OBJECTS  := $(SOURCES:%=$B/%.o)
 UNIT     := $(sort $(wildcard tests/*/test_*.c))
 FUZZERS  := $(patsubst %.c,$B/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -205,7 +201,7 @@ endif
 # A fuzz target with libFuzzer's main, or with ours, which replays seeds.
 FUZZ_PARTS := tests/fuzz/fuzz.c $(if $(filter 1,$(FUZZER)),tests/fuzz/repair.c,tests/fuzz/replay.c)
 $B/tests/fuzz/fuzz_%: $B/tests/fuzz/fuzz_%.c.o $(FUZZ_PARTS:%=$B/%.o) $B/libict.a
-	@$(CC) $(SANITIZE) $(if $(filter 1,$(FUZZER)),-fsanitize=fuzzer --driver-mode=g++ -static-libstdc++ -static-libgcc,-fopenmp) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	@$(CC) $(SANITIZE) $(if $(filter 1,$(FUZZER)),-fsanitize=fuzzer --driver-mode=g++ -static-libstdc++ -static-libgcc,-fopenmp) $(LDFLAGS) $^ $(LDLIBS) $(if $(filter 1,$(FUZZER)),-lgomp) -o $@
 
 fuzz: $(FUZZERS)
 	@$(if $(filter 1,$(STATIC)),scripts/bundle_libraries $(firstword $(FUZZERS)))

@@ -6,12 +6,12 @@
 
 clang=$(for c in clang clang-{21..14}; do command -v "$c" && break; done)
 has_libfuzzer() {
-    [[ -n $clang ]] && echo 'int LLVMFuzzerTestOneInput(const char *b, long n) { (void)b, (void)n; return 0; }' |
+    [[ -n $clang ]] && printf '#include <omp.h>\n%s' 'int LLVMFuzzerTestOneInput(const char *b, long n) { (void)b, (void)n; return 0; }' |
         "$clang" -xc - -fsanitize=fuzzer,address,undefined -o "$FOLDER/probe" 2>/dev/null
 }
 # The fuzzers bring sanitizers of their own: once is enough.
 reason=
-has_libfuzzer || reason="there is no clang with libFuzzer (apt-get install clang libclang-rt-dev)"
+has_libfuzzer || reason="there is no clang with libFuzzer (apt-get install clang libclang-rt-dev libomp-dev)"
 [[ $ICT == *-san/* ]] && reason="they run with the ordinary build"
 if [[ -n $reason ]]; then
     echo "ok 1 - fuzz targets # skip $reason"

@@ -59,8 +59,3 @@ void fuzz_refused(const Error *error) {
     printf("# refused: %s\n", error->text);
 #endif
 }
-
-#ifdef ICT_LIBFUZZER
-/* Of eval/, which the fuzzers leave out, the configuration's check wants this list. */
-const char *const metric_names[] = {"fd-random", NULL};
-#endif
