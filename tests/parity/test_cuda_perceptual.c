@@ -143,8 +143,14 @@ static void test_networks(void **state) {
                             classifier_write("smooth", "classifier", "16")};
     for (int tf32 = 0; tf32 < 2; tf32++) {
         for (int kind = 0; kind < 2; kind++) {
-            const FeatureRequest request = {
-                .n = 2, .h = 12, .w = 12, .c = 3, .pool = POOL_MAX, .size = kind ? 0 : 48, .tf32 = tf32};
+            const FeatureRequest request = {.n = 2,
+                                            .h = 12,
+                                            .w = 12,
+                                            .c = 3,
+                                            .pool = POOL_MAX,
+                                            .size = kind ? 0 : 48,
+                                            .pixels = kind,
+                                            .tf32 = tf32};
             network_case(paths[kind], request, tf32 ? 1e-2 : 1e-4, kind == 0 ? 0.2 : tf32 ? 5e-2 : 1e-3);
         }
     }
