@@ -4,7 +4,7 @@
 , point AS (
     SELECT series, first, e.step * setting(config, 'train.batch') AS x, avg(e.value) AS mean, min(e.value) AS low, max(e.value) AS high
       FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
-     WHERE e.nfe = 1 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = setting(config, 'evaluation.samples') + 0 AND own_protocol(config, e.protocol)
+     WHERE e.nfe = 1 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = usual_samples AND own_protocol(config, e.protocol)
      GROUP BY series, e.step * setting(config, 'train.batch')
 )
 SELECT series, x AS images, mean, low, high FROM (

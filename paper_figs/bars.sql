@@ -4,7 +4,7 @@
 , point AS (
     SELECT line.*, e.nfe, e.value
       FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
-     WHERE e.nfe > 0 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = setting(config, 'evaluation.samples') + 0
+     WHERE e.nfe > 0 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = last_samples
        AND own_protocol(config, e.protocol)
        AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
 ), mean AS (
@@ -18,7 +18,8 @@ SELECT series, nfe, value, mean, sd FROM (
     SELECT 1, 'metric: ' || metric, 0, 0, 0, 0, 0 FROM judge
     UNION ALL
     SELECT 2, 'floor', 0, avg(e.value), 0, 0, 0 FROM line JOIN evaluation e ON e.run_id = line.id, judge
-     WHERE e.weights = 'reference' AND e.metric = judge.metric || '-floor' AND (SELECT count(DISTINCT scale || data) FROM line) = 1 HAVING count(*) > 0
+     WHERE e.weights = 'reference' AND e.metric = judge.metric || '-floor'
+       AND e.samples = (SELECT max(samples) FROM evaluation WHERE run_id = e.run_id AND metric = e.metric) AND (SELECT count(DISTINCT scale || data) FROM line) = 1 HAVING count(*) > 0
     UNION ALL
     SELECT 3 + first, 'arm: ' || series, nfe, value, mean, sd, seed FROM point JOIN mean USING (series, nfe)
     UNION ALL

@@ -6,7 +6,7 @@
            CASE e.metric WHEN 'fd-classifier' THEN 1 WHEN 'fd-classifier-loss' THEN 2 ELSE 3 END AS judge
       FROM line JOIN evaluation e ON e.run_id = line.id AND e.nfe > 0 AND e.metric IN ('fd-classifier', 'fd-classifier-loss', 'fd-random')
      WHERE own_protocol(config, e.protocol) AND e.value > 0 AND e.weights = setting(config, 'evaluation.weights')
-       AND e.samples = setting(config, 'evaluation.samples') + 0 AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
+       AND e.samples = last_samples AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
 ), others AS (
     SELECT scale, data, budget, seed, nfe, judge, features_hash, reference_hash, avg(ln(value)) AS base
       FROM point WHERE NOT knows GROUP BY scale, data, budget, seed, nfe, judge, features_hash, reference_hash

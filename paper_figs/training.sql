@@ -34,4 +34,5 @@ SELECT series, images, value FROM (
       FROM evaluation e, judge, (SELECT 0 AS images UNION ALL SELECT images FROM last) edge
      WHERE e.run_id = :run AND e.weights = 'reference'
        AND e.metric IN (judge.metric || '-pixels', judge.metric || '-mean-noise', judge.metric || '-floor')
+       AND e.samples = (SELECT max(samples) FROM evaluation WHERE run_id = :run AND metric = e.metric AND samples <= (SELECT samples FROM this))
 ) ORDER BY part, series, images

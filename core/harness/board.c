@@ -18,7 +18,7 @@ static const char progress_sql[] =
     "LIMIT 1),"
     " (SELECT metric || ' ' || printf('%.4g', value) || iif(nfe, ', ' || nfe || '-step', '') FROM evaluation "
     "WHERE run_id = run.id AND (nfe > 0 OR metric = 'held-out-accuracy')"
-    "  AND metric NOT LIKE '%-class-%' ORDER BY step DESC, nfe, metric DESC LIMIT 1) FROM run";
+    "  AND metric NOT LIKE '%-class-%' ORDER BY step DESC, nfe, metric DESC, samples DESC LIMIT 1) FROM run";
 
 static void progress_take(void *context, int columns, const char *const *names, const char *const *values) {
     const Board *board = context;

@@ -141,6 +141,8 @@ const Key config_keys[] = {
      "[0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1]", "[0, 1]", "when to evaluate, in shares of the run"},
     {"evaluation.samples", KEY_INT, ONE(evaluation.samples), IDENTITY, "50000", "[1, 100000000]",
      "samples of each evaluation"},
+    {"evaluation.samples_last", KEY_INT, ONE(evaluation.samples_last), IDENTITY, "0", "[0, 100000000]",
+     "samples of the last one, judged beside its first evaluation.samples; 0: no more than those"},
     {"evaluation.nfe", KEY_INT, MANY(evaluation.nfe, evaluation.nfes), IDENTITY, "[1, 2]", "[1, 16]",
      "network evaluations a sample: one step, two steps, ..."},
     {"evaluation.sigma_mid", KEY_NUMBER, ONE(evaluation.sigma_mid), IDENTITY, "0.821", "(0, inf)",

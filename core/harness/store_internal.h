@@ -49,6 +49,8 @@ bool functions_register(Store *, Error *);
 bool claims_register(Store *, Error *);
 /* And settings of runs and experiments (store_settings.c). */
 bool settings_register(Store *, Error *);
+/* And what tells runs of one arm apart (store_variants.c). */
+bool variants_register(Store *, Error *);
 
 /* Tables, and steps from older layouts (store_schema.c). */
 bool schema_migrate(Store *, Error *);

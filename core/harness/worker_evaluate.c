@@ -8,6 +8,7 @@
 #include "harness/samples.h"
 #include "harness/worker.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,26 +35,50 @@ static bool numbers_store(Worker *worker, int64_t step, const char *weights, int
     return stored;
 }
 
-/* Opened at the first evaluation. What the numbers are to be read beside is stored once, at step 0. */
-static bool evaluator_ready(Worker *worker, Error *error) {
+/* The sample counts to judge at a step, ascending: the last evaluation may have more, and is judged by its
+ * first ones too, so that it compares with those before it. Returns how many counts. */
+static int sample_counts(const Worker *worker, int64_t step, int counts[2]) {
+    const EvaluationConfig *config = &worker->config.evaluation;
+    const TrainConfig *train = &worker->config.train;
+    const double end = train->evaluations ? train->evaluate_at[train->evaluations - 1] : 1;
+    counts[0] = config->samples;
+    counts[1] = config->samples_last;
+    return config->samples_last > config->samples && step >= llround(end * (double)train->steps) ? 2 : 1;
+}
+
+/* What numbers of so many samples are to be read beside, stored once, at step 0. */
+static bool reference_store(Worker *worker, int samples, Error *error) {
+    Evaluation numbers[MAX_EVALUATIONS];
+    const int count = evaluator_reference(worker->evaluator, samples, numbers, error);
+    return count >= 0 && numbers_store(worker, 0, "reference", 0, numbers, count, error);
+}
+
+/* Opened at the first evaluation. */
+static bool evaluator_ready(Worker *worker, int64_t step, Error *error) {
     const EvaluationConfig *config = &worker->config.evaluation;
     char cache[1024];
-    if (worker->evaluator || !config->metric_count) return true;
+    int counts[2];
+    const int last = sample_counts(worker, step, counts) - 1;
+    if (!config->metric_count) return true;
+    if (worker->evaluator) return !last || reference_store(worker, counts[last], error);
     const SpaceFolders folders = {path_join(cache, worker->paths.results, "cache"), worker->paths.weights};
     worker->evaluator = evaluator_open(config, &worker->data, worker->device, &folders, error);
     if (!worker->evaluator) return false;
-    Evaluation numbers[MAX_EVALUATIONS];
-    const int count = evaluator_reference(worker->evaluator, config->samples, numbers, error);
-    return count >= 0 && numbers_store(worker, 0, "reference", 0, numbers, count, error);
+    return reference_store(worker, counts[0], error) &&
+           (!last || reference_store(worker, counts[last], error));
 }
 
 static bool samples_judge(Worker *worker, int64_t step, int nfe, const uint8_t *images, Error *error) {
     const EvaluationConfig *config = &worker->config.evaluation;
-    if (!worker->evaluator) return true;
-    Evaluation numbers[MAX_EVALUATIONS];
-    const int count = evaluator_run(worker->evaluator, images, config->samples,
-                                    rounding_name(config->rounding), numbers, error);
-    return count >= 0 && numbers_store(worker, step, config->weights, nfe, numbers, count, error);
+    int counts[2];
+    bool judged = true;
+    for (int i = 0, n = sample_counts(worker, step, counts); worker->evaluator && judged && i < n; i++) {
+        Evaluation numbers[MAX_EVALUATIONS];
+        const int count = evaluator_run(worker->evaluator, images, counts[i], rounding_name(config->rounding),
+                                        numbers, error);
+        judged = count >= 0 && numbers_store(worker, step, config->weights, nfe, numbers, count, error);
+    }
+    return judged;
 }
 
 /* ---- picture ---- */
@@ -102,8 +127,10 @@ static bool trainer_draw(void *context, const SamplerConfig *sampler, uint32_t f
 static bool evaluate_all(Worker *worker, int64_t step, uint8_t **drawn, Error *error) {
     const EvaluationConfig *config = &worker->config.evaluation;
     const TrainerWeights from = {worker->trainer, config->weights};
-    const int count = config->samples > config->grid ? config->samples : config->grid;
-    if (!evaluator_ready(worker, error)) return false;
+    int counts[2];
+    const int places = sample_counts(worker, step, counts), most = counts[places - 1],
+              count = most > config->grid ? most : config->grid;
+    if (!evaluator_ready(worker, step, error)) return false;
     for (int i = 0; i < config->nfes; i++) {
         const SampleRequest request = {.sampler = sampler_levels(&worker->config.ct, config, config->nfe[i]),
                                        .rounding = config->rounding,

@@ -1,5 +1,5 @@
 -- What the questions about the arms of an experiment begin with (a line `-- begins with: by_arm` in their own file):
---   asked   its runs, finished or not, each once, and named as this experiment names it
+--   asked   its runs, finished or not, each once, and named as this experiment names it, and by their settings where an arm has several
 --   arm     its arms at each scale, data set and budget: how many runs are done, of how many, and what became of the rest
 --   line    its finished runs, with the name that figures give the arm
 --   note    one line that says where the numbers come from
@@ -8,13 +8,20 @@
 WITH newest AS (
     SELECT p.experiment_id, x.yaml FROM plan p JOIN experiment x ON x.id = p.experiment_id
      WHERE x.name = :experiment ORDER BY p.created DESC, x.id DESC LIMIT 1
-), asked AS (
-    SELECT r.*, p.arm AS asked_as, max(p.created) AS asked, coalesce(setting(r.config, 'data.name'), '') AS data,
+), found AS (
+    SELECT r.*, p.arm AS plain, max(p.created) AS asked, coalesce(setting(r.config, 'data.name'), '') AS data,
            coalesce(setting(r.config, 'train.steps') * setting(r.config, 'train.batch'), 0) AS budget
       FROM experiment x JOIN plan p ON p.experiment_id = x.id JOIN run r ON r.id = p.run_id
      WHERE x.name = :experiment AND ($scale IS NULL OR r.scale = $scale)
        AND (r.state = 'done' OR p.experiment_id = (SELECT experiment_id FROM newest))
      GROUP BY r.id
+), varying AS (   -- runs of an arm that differ in more than their seed are arms of their own: 'EMA 0.99, train.lr=0.002'
+    SELECT plain, scale, data, budget, settings_varying(config) AS keys FROM found GROUP BY plain, scale, data, budget
+), named AS (
+    SELECT found.*, plain || settings_said(config, keys) AS asked_as FROM found JOIN varying USING (plain, scale, data, budget)
+), asked AS (   -- a seed counts once, whatever else was numbered anew since
+    SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY asked_as, scale, data, budget, seed ORDER BY state <> 'done', asked DESC, created DESC) AS turn
+                     FROM named) WHERE turn = 1
 ), place AS (   -- scale, data and budget are said once below a figure, or of each line where they differ
     SELECT count(DISTINCT scale || ' ' || data || ' ' || budget) AS places FROM asked
 ), fate AS (
@@ -31,7 +38,9 @@ WITH newest AS (
       FROM asked CROSS JOIN place LEFT JOIN fate USING (asked_as, scale, data, budget)
      GROUP BY asked_as, scale, data, budget
 ), line AS (
-    SELECT asked.*, series, first FROM asked JOIN arm USING (asked_as, scale, data, budget) WHERE state = 'done'
+    SELECT asked.*, series, first, setting(config, 'evaluation.samples') + 0 AS usual_samples,   -- of every evaluation, and of the last
+           max(setting(config, 'evaluation.samples') + 0, coalesce(setting(config, 'evaluation.samples_last'), 0) + 0) AS last_samples
+      FROM asked JOIN arm USING (asked_as, scale, data, budget) WHERE state = 'done'
 ), note AS (
     SELECT 'note: scale ' || group_concat(DISTINCT scale) || '; data ' || group_concat(DISTINCT data) || '; '
            || iif(min(budget) = max(budget), printf('%.4gk', max(budget) / 1000.0), printf('%.4gk to %.4gk', min(budget) / 1000.0, max(budget) / 1000.0))

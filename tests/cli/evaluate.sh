@@ -18,6 +18,15 @@ kd-random-deviation: round; 100 subsets of 256
 check "and its floor" same "$(sql "SELECT count(*) FROM evaluation WHERE nfe = 0 AND metric IN ('fd-random-floor', 'kd-random-floor', 'precision-random-real')")" 3
 check "the reference's moments are kept" same "$(find "$FOLDER/cache" -name 'moments-random-*.npz' | wc -l)" 1
 
+run "${SMALL[@]/at=\[1\]/at=[0.5,1]}" seed=2 evaluation.samples_last=530
+check "the last evaluation may have more samples" status_is 0
+check "and is judged by as many as the others, too" same "$(sql "SELECT DISTINCT step || ' ' || samples FROM evaluation JOIN run ON id = run_id
+    WHERE seed = 2 AND nfe = 1 ORDER BY step, samples")" "2 512
+4 512
+4 530"
+check "beside the floor of each count" same "$(sql "SELECT DISTINCT samples FROM evaluation JOIN run ON id = run_id WHERE seed = 2 AND metric = 'fd-random-floor' ORDER BY 1")" "512
+530"
+
 run eval "$id" --threads 1 --metrics fd-random --repeats 2 --write-stats "$FOLDER/own.npz"
 check "repeats take other seeds" says "seeds 512-1023"
 check "their mean is stored" same "$(sql "SELECT protocol FROM evaluation WHERE metric = 'fd-random-repeat-deviation'")" "round; mean of 2 repeats"

@@ -11,6 +11,7 @@ typedef struct Made {
     const char *id, *name, *file, *arm, *scale, *data, *state, *metric;
     int seed;
     double value;
+    const char *lines; /* more of its configuration */
 } Made;
 
 static void make_experiment(Store *store, const Made *m) {
@@ -46,8 +47,8 @@ static void make_numbers(Store *store, const Made *m) {
 static void make(Store *store, Made m) {
     Error error;
     char *config = text_format("data.name: %s\ntrain.steps: 10\ntrain.batch: 8\nevaluation.weights: raw\n"
-                               "evaluation.samples: 100\nevaluation.rounding: round\n",
-                               m.data);
+                               "evaluation.samples: 100\nevaluation.rounding: round\n%s",
+                               m.data, m.lines ? m.lines : "");
     make_experiment(store, &m);
     must(
         store_execute(
@@ -69,7 +70,8 @@ static void make(Store *store, Made m) {
 
 static void make_arm(Store *store, const char *id, const char *arm, const char *scale, const char *run_state,
                      double value) {
-    make(store, (Made){id, "q", "ablations/q.yaml", arm, scale, "shapes", run_state, "fd-random", 0, value});
+    make(store,
+         (Made){id, "q", "ablations/q.yaml", arm, scale, "shapes", run_state, "fd-random", 0, value, NULL});
 }
 
 /* Rows as "value|value|...\n" of the columns given, -1 terminated. */
@@ -134,7 +136,8 @@ static void an_arm_without_a_finished_run_is_in_every_figure(void **state) {
     make_arm(store, "b", "half", "desk", "queued", 0);
     for (int i = 0; i < 4; i++) answer_has(store, lines[i], "lack: half: 1 queued\n", true);
     answer_has(store, "bars", "arm: half: 1 queued\n", true);
-    make_arm(store, "c", "half", "desk", "done", 2);
+    make(store,
+         (Made){"c", "q", "ablations/q.yaml", "half", "desk", "shapes", "done", "fd-random", 1, 2, NULL});
     for (int i = 0; i < 4; i++) answer_has(store, lines[i], "lack: ", false);
     answer_has(store, "bars", "arm: half [1 of 2]\n", true); /* a seed fewer is said, too */
 }
@@ -173,11 +176,46 @@ static void scales_do_not_mix(void **state) {
     answer_has(store, "arms", "arm: x (desk, shapes, 0.08k images)\n", true);
 }
 
+static void make_variant(Store *store, const char *id, int seed, const char *lines, double value) {
+    make(store,
+         (Made){id, "q", "ablations/q.yaml", "x", "desk", "shapes", "done", "fd-random", seed, value, lines});
+}
+
+/* `./run ablations/q.yaml` and again with train.lr=0.002: a mean over both would be of no run there is. */
+static void an_override_makes_arms_of_its_own(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    make_variant(store, "a", 0, "seed: 0\n", 1);
+    make_variant(store, "b", 1, "seed: 1\ntrain.lr: 0.0001\n", 2); /* the default, in other words */
+    make_variant(store, "c", 0, "seed: 0\ntrain.lr: 0.002\n", 5);
+    make_variant(store, "d", 0, "seed: 0\ntrain.lr: 0.002\nevaluation.sigma_mid: 1\n", 7);
+    answer_is(store, "ablation", (const int[]){0, 3, 5, -1},
+              "x, train.lr=0.0001, evaluation.sigma_mid=0.821|1.5|2\nx, train.lr=0.002, "
+              "evaluation.sigma_mid=0.821|5|1\n"
+              "x, train.lr=0.002, evaluation.sigma_mid=1|7|1\n");
+    answer_is(store, "runs", (const int[]){1, 7, 9, -1},
+              "x, train.lr=0.0001, evaluation.sigma_mid=0.821|1.5|2\nx, train.lr=0.002, "
+              "evaluation.sigma_mid=0.821|5|1\n"
+              "x, train.lr=0.002, evaluation.sigma_mid=1|7|1\n");
+    answer_has(store, "bars", "arm: x, train.lr=0.002, evaluation.sigma_mid=1\n", true);
+}
+
+/* The same seed at the same settings, numbered anew since (another numerics version): the newest is meant. */
+static void a_seed_counts_once(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Error error;
+    make_variant(store, "a", 0, "", 1);
+    make_variant(store, "b", 0, "train.tick: 5\nevaluation.grid: 0\n", 3); /* decides no number */
+    make_variant(store, "c", 1, "", 5);
+    must(store_execute(store, &error, "UPDATE run SET created = 9 WHERE id = 'b'", ""), &error);
+    answer_is(store, "ablation", (const int[]){0, 3, 5, -1}, "x|4|2\n");
+    answer_is(store, "runs", (const int[]){1, 7, 9, -1}, "x|4|2\n");
+}
+
 /* ---- beside the paper ---- */
 
 static void make_ours(Store *store, const char *id, const char *scale, const char *data, const char *metric,
                       double value) {
-    make(store, (Made){id, "main", "experiments/main.yaml", "", scale, data, "done", metric, 0, value});
+    make(store, (Made){id, "main", "experiments/main.yaml", "", scale, data, "done", metric, 0, value, NULL});
 }
 
 static void only_fid_on_the_data_set_is_fid(void **state) {
@@ -188,11 +226,20 @@ static void only_fid_on_the_data_set_is_fid(void **state) {
     make_ours(store, "d", "hour", "shapes", "fid", 6);
     make_arm(store, "e", "x", "desk", "done", 7); /* a question's arm: not for this table */
     make(store, (Made){"f", "rate", "experiments/calibration/hour.yaml", "", "hour", "cifar10", "done", "fid",
-                       1000, 8}); /* nor what chose a rate */
+                       1000, 8, NULL}); /* nor what chose a rate */
     answer_is(store, "cifar10", (const int[]){0, 2, 4, 6, 7, 8, 11, -1},
               "ours: main|3.00||desk|cifar10|80|c0ffee00\nours: main||fid 4|desk|cifar10-jpeg|80|c0ffee00\n"
               "ours: main||fd-random 5|hour|cifar10|80|c0ffee00\n");
     answer_is(store, "imagenet64", (const int[]){0, -1}, "");
+}
+
+static void ours_say_what_was_changed(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    const char *file = "experiments/main.yaml";
+    make(store, (Made){"a", "main", file, "", "desk", "cifar10", "done", "fid", 0, 1, ""});
+    make(store, (Made){"b", "main", file, "", "desk", "cifar10", "done", "fid", 0, 2, "ct.s1: 20\n"});
+    answer_is(store, "cifar10", (const int[]){0, 2, -1},
+              "ours: main, ct.s1=1280|1.00\nours: main, ct.s1=20|2.00\n");
 }
 
 static bool load(Fixture *fixture, const char *text, Error *error) {
@@ -231,7 +278,10 @@ int main(void) {
         STORE_TEST(nothing_finished_is_no_figure),
         STORE_TEST(arms_of_an_older_text_are_forgotten_unless_they_ran),
         STORE_TEST(scales_do_not_mix),
+        STORE_TEST(an_override_makes_arms_of_its_own),
+        STORE_TEST(a_seed_counts_once),
         STORE_TEST(only_fid_on_the_data_set_is_fid),
+        STORE_TEST(ours_say_what_was_changed),
         STORE_TEST(a_published_number_needs_a_source),
         STORE_TEST(ours_stand_below_theirs),
     };
