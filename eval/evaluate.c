@@ -2,6 +2,8 @@
 #include "eval/evaluate.h"
 
 #include "base/log.h"
+#include "base/text.h"
+#include "eval/evaluation_cache.h"
 #include "eval/judge.h"
 #include "eval/metric.h"
 #include "eval/statistics.h"
@@ -11,7 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SPACES = 8, MOST_METRICS = 24 };
+enum {
+    MOST_SPACES = 8,
+    MOST_METRICS = 24,
+    MOST_TRIVIAL = 10000,
+    BESIDE_RECIPE = 1 /* changes with what evaluator_reference() computes */
+};
 static const double CONFIDENT = 0.9;
 
 /* A space with the metrics on it. */
@@ -20,12 +27,13 @@ typedef struct Field {
     Metric metrics[MOST_METRICS];
     int count;
     FeatureKeep keep;
-    FeatureSet reference;
+    FeatureSet reference; /* computed when first needed */
+    bool ready;
 } Field;
 
 struct Evaluator {
     const Dataset *data;
-    char reference_hash[65];
+    char reference_hash[65], cache[1024];
     Field fields[MOST_SPACES];
     int field_count;
     bool judged;       /* `classifier` is asked for */
@@ -81,18 +89,28 @@ static bool metric_open(Evaluator *e, const char *name, Device *device, const Sp
     return true;
 }
 
-static bool field_reference(Evaluator *e, Field *field, const SpaceFolders *folders, Error *error) {
-    const Dataset *data = e->data;
-    if (!field->keep.rows && !field->keep.logits &&
-        feature_cache_read(&field->reference, &field->space, data->hash.hex, folders->cache))
-        return true;
-    if (!feature_set_compute(&field->reference, &field->space, data->images, data->count, image_size(data),
-                             field->keep, error))
-        return error_wrap(error, "data set '%s'", data->name);
+static bool moments_suffice(const Field *field) {
+    return !field->keep.rows && !field->keep.logits;
+}
+
+static void reference_keep(const Evaluator *e, const Field *field) {
     Error why;
-    if (!feature_cache_write(&field->reference, &field->space, data->hash.hex, folders->cache, &why))
+    if (!feature_cache_write(&field->reference, &field->space, e->data->hash.hex, e->cache, &why))
         log_warn("%s", why.text); /* the next evaluation computes it again */
-    return true;
+}
+
+static bool field_reference(const Evaluator *e, Field *field, Error *error) {
+    const Dataset *data = e->data;
+    if (field->ready) return true;
+    field->ready = moments_suffice(field) &&
+                   feature_cache_read(&field->reference, &field->space, data->hash.hex, e->cache);
+    if (field->ready) return true;
+    const FeatureKeep keep = {.rows = !moments_suffice(field), .logits = field->keep.logits};
+    if (!feature_set_compute(&field->reference, &field->space, data->images, data->count, image_size(data),
+                             keep, error))
+        return error_wrap(error, "data set '%s'", data->name);
+    reference_keep(e, field);
+    return field->ready = true;
 }
 
 static Evaluator *evaluator_create(const EvaluationConfig *config, const Dataset *data, Device *device,
@@ -100,6 +118,7 @@ static Evaluator *evaluator_create(const EvaluationConfig *config, const Dataset
     Evaluator *e = calloc(1, sizeof *e);
     CHECK(e, "out of memory");
     e->data = data;
+    snprintf(e->cache, sizeof e->cache, "%s", folders->cache);
     bool ok = true;
     for (int i = 0; ok && i < config->metric_count; i++)
         ok = metric_open(e, config->metrics[i], device, folders, error);
@@ -113,12 +132,9 @@ Evaluator *evaluator_open(const EvaluationConfig *config, const Dataset *referen
     Evaluator *e = evaluator_create(config, reference, device, folders, error);
     if (!e) return NULL;
     snprintf(e->reference_hash, sizeof e->reference_hash, "%s", reference->hash.hex);
-    bool ok = true;
-    for (int i = 0; ok && i < e->field_count; i++) ok = field_reference(e, &e->fields[i], folders, error);
-    if (ok && e->judged)
-        ok = (e->classifier = judge_classifier(reference, device, folders->cache, &e->accuracy, error)) !=
-             NULL;
-    if (ok) return e;
+    if (!e->judged) return e;
+    e->classifier = judge_classifier(reference, device, folders->cache, &e->accuracy, error);
+    if (e->classifier) return e;
     evaluator_close(e);
     return NULL;
 }
@@ -141,6 +157,7 @@ static bool statistics_open(Evaluator *e, const char *path, Error *error) {
     Field *field = &e->fields[0];
     if (!statistics_read(path, field->space.hash.hex, &field->reference, &hash, error)) return false;
     snprintf(e->reference_hash, sizeof e->reference_hash, "%s", hash.hex);
+    field->ready = true;
     return field->reference.dimension == field->space.dimension ||
            error_set(error, "%s: statistics of %d features, but %s has %d", path, field->reference.dimension,
                      field->space.name, field->space.dimension);
@@ -203,10 +220,11 @@ static bool list_scores(EvaluationList *list, const Field *field, const FeatureS
     return count >= 0;
 }
 
-static bool list_images(EvaluationList *list, const Field *field, const uint8_t *images, int count,
+static bool list_images(EvaluationList *list, Field *field, const uint8_t *images, int count,
                         const char *suffix, Error *error) {
     FeatureSet samples;
-    if (!feature_set_compute(&samples, &field->space, images, count, image_size(list->evaluator->data),
+    if (!field_reference(list->evaluator, field, error) ||
+        !feature_set_compute(&samples, &field->space, images, count, image_size(list->evaluator->data),
                              field->keep, error))
         return false;
     const bool ok = list_scores(list, field, &samples, &field->reference, suffix, error);
@@ -272,36 +290,81 @@ bool evaluator_write_statistics(Evaluator *e, const uint8_t *images, int count, 
 
 /* ---- what to read them beside ---- */
 
-/* At most half of the real images against the other half. */
-static bool list_floor(EvaluationList *list, const Field *field, int count, Error *error) {
-    const Dataset *data = list->evaluator->data;
-    const int half = data->count / 2, n = count < half ? count : half;
-    FeatureSet all = field->reference, ours, others;
-    const FeatureKeep keep = {.rows = true, .logits = field->keep.logits};
-    if (!field->keep.rows &&
-        !feature_set_compute(&all, &field->space, data->images, data->count, image_size(data), keep, error))
-        return false;
-    feature_set_part(&all, 0, n, &ours);
-    feature_set_part(&all, half, half, &others);
-    if (!field->keep.rows) feature_set_free(&all);
-    const bool ok = list_scores(list, field, &ours, &others, "-floor", error);
-    feature_set_free(&ours);
-    feature_set_free(&others);
+/* At most half of the real images, `n`, and the other half. Where moments suffice they come from the very
+ * pass that gives the reference's. */
+static bool floor_sets(const Evaluator *e, Field *field, int n, FeatureSet sets[2], Error *error) {
+    const Dataset *data = e->data;
+    const int half = data->count / 2;
+    FeatureSet all;
+    if (!moments_suffice(field)) {
+        if (!field_reference(e, field, error)) return false;
+        feature_set_part(&field->reference, 0, n, &sets[0]);
+        feature_set_part(&field->reference, half, half, &sets[1]);
+        return true;
+    }
+    if (!feature_set_halves(&all, sets, &field->space, data->images, data->count, image_size(data), n, error))
+        return error_wrap(error, "data set '%s'", data->name);
+    if (field->ready) feature_set_free(&field->reference);
+    field->reference = all, field->ready = true;
+    reference_keep(e, field);
+    return true;
+}
+
+static bool list_floor(EvaluationList *list, Field *field, int count, Error *error) {
+    const int half = list->evaluator->data->count / 2;
+    FeatureSet sets[2];
+    if (!floor_sets(list->evaluator, field, count < half ? count : half, sets, error)) return false;
+    const bool ok = list_scores(list, field, &sets[0], &sets[1], "-floor", error);
+    for (int i = 0; i < 2; i++) feature_set_free(&sets[i]);
     return ok;
 }
 
-static bool list_trivial(EvaluationList *list, const Field *field, uint8_t *images, int count,
-                         const char *suffix, Error *error) {
+static bool list_trivial(EvaluationList *list, Field *field, uint8_t *images, int count, const char *suffix,
+                         Error *error) {
     const bool ok = list_images(list, field, images, count, suffix, error);
     free(images);
     return ok;
 }
 
-static bool field_list_reference(EvaluationList *list, const Field *field, int count, Error *error) {
+/* Generators that learned nothing are far off however many images are drawn: enough for a covariance do. */
+static int trivial_count(const Field *field, int count) {
+    const int enough = 4 * field->space.dimension, most = enough > MOST_TRIVIAL ? enough : MOST_TRIVIAL;
+    return count < most ? count : most;
+}
+
+static bool field_beside(EvaluationList *list, Field *field, int count, Error *error) {
     const Dataset *data = list->evaluator->data;
+    const int few = trivial_count(field, count);
     return list_floor(list, field, count, error) &&
-           list_trivial(list, field, mean_noise_images(data, count), count, "-mean-noise", error) &&
-           list_trivial(list, field, pixel_images(data, count), count, "-pixels", error);
+           list_trivial(list, field, mean_noise_images(data, few), few, "-mean-noise", error) &&
+           list_trivial(list, field, pixel_images(data, few), few, "-pixels", error);
+}
+
+/* What decides these numbers, for the name of the file that keeps them. */
+static Hash beside_key(const Evaluator *e, const Field *field, int count) {
+    Text text = {0};
+    text_append(&text, "recipe %d, space %s, reference %s, %d images", BESIDE_RECIPE, field->space.hash.hex,
+                e->data->hash.hex, count);
+    for (int i = 0; i < field->count; i++) text_append(&text, ", %s", field->metrics[i].name);
+    const Hash key = hash_bytes(text.text, text.length);
+    text_free(&text);
+    return key;
+}
+
+static bool field_list_reference(EvaluationList *list, Field *field, int count, Error *error) {
+    const Evaluator *e = list->evaluator;
+    const Hash key = beside_key(e, field, count);
+    const int before = list->count;
+    const int read = evaluations_read(e->cache, &key, list->items + before, MAX_EVALUATIONS - before);
+    if (read >= 0) {
+        list->count += read;
+        return true;
+    }
+    Error why;
+    if (!field_beside(list, field, count, error)) return false;
+    if (!evaluations_write(e->cache, &key, list->items + before, list->count - before, &why))
+        log_warn("%s", why.text); /* the next evaluation computes them again */
+    return true;
 }
 
 int evaluator_reference(Evaluator *e, int count, Evaluation *out, Error *error) {

@@ -38,10 +38,10 @@ typedef struct Evaluator Evaluator;
 bool evaluation_check(const EvaluationConfig *, const Dataset *reference, const char *weights_folder,
                       Error *);
 
-/* Computes the reference's features, once per space however many metrics ask, or reads their moments from
- * the cache; trains (once per data set and folder) the classifier when `classifier` is asked for:
- * `classifier-confident`, the share of images whose largest probability exceeds 0.9, and
- * `classifier-class-K`, the share of images called class K. */
+/* The reference's features are computed when first needed, once per space however many metrics ask, or their
+ * moments read from the cache; evaluator_reference() first takes the floor's along. Trains (once per data set
+ * and folder) the classifier when `classifier` is asked for: `classifier-confident`, the share of images
+ * whose largest probability exceeds 0.9, and `classifier-class-K`, the share of images called class K. */
 Evaluator *evaluator_open(const EvaluationConfig *, const Dataset *reference, Device *, const SpaceFolders *,
                           Error *);
 
@@ -58,10 +58,11 @@ int evaluator_run(Evaluator *, const uint8_t *images, int count, const char *rou
 
 /* What the numbers are to be read beside, for sets of `count` images: of every distance its floor (one half
  * of the real images against the other: `fd-random-floor`), of every share the same
- * (`precision-random-real`), of all of them two trivial generators (`-mean-noise`: mean image with each
- * pixel's deviation as noise;
- * `-pixels`: every pixel drawn from another real image), and `classifier-accuracy`, `classifier-confident`
- * and `classifier-class-K` of real images. Needs a data set as reference. */
+ * (`precision-random-real`), of all of them two trivial generators of at most 10,000 images (`-mean-noise`:
+ * mean image with each pixel's deviation as noise; `-pixels`: every pixel drawn from another real image), and
+ * `classifier-accuracy`, `classifier-confident` and `classifier-class-K` of real images. Needs a data set as
+ * reference. Numbers on a feature space are kept in the cache, by the hashes of both, the count and the
+ * metrics. */
 int evaluator_reference(Evaluator *, int count, Evaluation *out, Error *);
 
 /* Writes the moments of the images in the first configured space as a statistics file. */

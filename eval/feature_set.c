@@ -1,5 +1,6 @@
 /* Features are computed a chunk at a time; moments are accumulated on the way, so that a Frechet distance
- * alone needs no memory for the vectors. */
+ * alone needs no memory for the vectors. A thread adds a chunk's moments while the network is busy with the
+ * next: on a card they would cost as much time again as a small network does. */
 #include "eval/feature_set.h"
 
 #include "backend/order.h"
@@ -7,11 +8,12 @@
 #include "base/npy.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1024, ORDER_SEED = 9 };
+enum { CHUNK = 1024, ORDER_SEED = 9, SETS = 3 /* two halves, and what is in neither */ };
 
 static float *floats(int64_t rows, int columns) {
     float *values = malloc((size_t)rows * (size_t)columns * sizeof *values + 1);
@@ -34,22 +36,101 @@ static void set_prepare(FeatureSet *set, const Space *space, int64_t count, Feat
     if (keep.logits) set->logits = floats(count, space->classes);
 }
 
+/* ---- a chunk's moments, while the next chunk's features are computed ---- */
+
+typedef struct Adder {
+    pthread_t thread;
+    bool running;
+    Moments *moments;    /* a set each, */
+    const uint8_t *sets; /* which this names for every image; NULL: all are of the first */
+    const float *rows;
+    int64_t first, count, dimension;
+} Adder;
+
+/* Rows of each set, side by side in the order that they have. */
+static void sets_add(const Adder *adder, int set) {
+    float *rows = floats(adder->count, (int)adder->dimension);
+    int64_t count = 0;
+    for (int64_t i = 0; i < adder->count; i++)
+        if (adder->sets[adder->first + i] == set)
+            memcpy(rows + count++ * adder->dimension, adder->rows + i * adder->dimension,
+                   (size_t)adder->dimension * sizeof *rows);
+    moments_add(&adder->moments[set], rows, count);
+    free(rows);
+}
+
+static void *adder_work(void *argument) {
+    const Adder *adder = argument;
+    if (!adder->sets) moments_add(adder->moments, adder->rows, adder->count);
+    for (int set = 0; adder->sets && set < SETS; set++) sets_add(adder, set);
+    return NULL;
+}
+
+static void adder_wait(Adder *adder) {
+    if (adder->running) pthread_join(adder->thread, NULL);
+    adder->running = false;
+}
+
+/* Where no thread can be had it is done at once. */
+static void adder_start(Adder *adder, const float *rows, int64_t first, int64_t count) {
+    adder_wait(adder);
+    adder->rows = rows, adder->first = first, adder->count = count;
+    adder->running = pthread_create(&adder->thread, NULL, adder_work, adder) == 0;
+    if (!adder->running) adder_work(adder);
+}
+
+/* ---- computing ---- */
+
+static bool chunks_compute(FeatureSet *set, const Space *space, const uint8_t *images, size_t image_size,
+                           Adder *adder, Error *error) {
+    float *chunk[2] = {NULL, NULL};
+    for (int i = 0; i < 2 && !set->rows; i++) chunk[i] = floats(CHUNK, space->dimension);
+    bool ok = true;
+    for (int64_t first = 0; ok && first < set->count; first += CHUNK) {
+        const int n = set->count - first < CHUNK ? (int)(set->count - first) : CHUNK;
+        float *rows = set->rows ? set->rows + first * space->dimension : chunk[first / CHUNK % 2];
+        space->run(space->network, images + (size_t)first * image_size, n, rows,
+                   set->logits ? set->logits + first * space->classes : NULL);
+        ok = rows_finite(rows, n, space->dimension, first, error);
+        if (ok) adder_start(adder, rows, first, n);
+    }
+    adder_wait(adder);
+    for (int i = 0; i < 2; i++) free(chunk[i]);
+    return ok;
+}
+
 bool feature_set_compute(FeatureSet *set, const Space *space, const uint8_t *images, int64_t count,
                          size_t image_size, FeatureKeep keep, Error *error) {
     keep.logits = keep.logits && space->classes;
     set_prepare(set, space, count, keep);
-    float *chunk = keep.rows ? NULL : floats(CHUNK, space->dimension);
-    bool ok = true;
-    for (int64_t first = 0; ok && first < count; first += CHUNK) {
-        const int n = count - first < CHUNK ? (int)(count - first) : CHUNK;
-        float *rows = keep.rows ? set->rows + first * space->dimension : chunk;
-        space->run(space->network, images + (size_t)first * image_size, n, rows,
-                   keep.logits ? set->logits + first * space->classes : NULL);
-        ok = rows_finite(rows, n, space->dimension, first, error);
-        if (ok) moments_add(&set->moments, rows, n);
-    }
-    free(chunk);
+    Adder adder = {.moments = &set->moments, .dimension = space->dimension};
+    const bool ok = chunks_compute(set, space, images, image_size, &adder, error);
     if (!ok) feature_set_free(set);
+    return ok;
+}
+
+bool feature_set_halves(FeatureSet *all, FeatureSet halves[2], const Space *space, const uint8_t *images,
+                        int64_t count, size_t image_size, int64_t n, Error *error) {
+    uint8_t *sets = malloc((size_t)count + 1);
+    CHECK(sets && n <= count / 2, "halves of %lld images, of %lld", (long long)count, (long long)n);
+    memset(sets, 2, (size_t)count);
+    for (int64_t i = 0; i < count / 2; i++) {
+        if (i < n) sets[order_permute(ORDER_SEED, 0, (uint32_t)i, (uint32_t)count)] = 0;
+        sets[order_permute(ORDER_SEED, 0, (uint32_t)(count / 2 + i), (uint32_t)count)] = 1;
+    }
+    Moments moments[SETS];
+    for (int i = 0; i < SETS; i++) moments[i] = moments_create(space->dimension);
+    set_prepare(all, space, count, (FeatureKeep){0});
+    Adder adder = {.moments = moments, .sets = sets, .dimension = space->dimension};
+    const bool ok = chunks_compute(all, space, images, image_size, &adder, error);
+    for (int i = 0; i < SETS; i++) moments_merge(&all->moments, &moments[i]);
+    for (int i = 0; i < 2; i++)
+        halves[i] =
+            (FeatureSet){.count = moments[i].count, .dimension = space->dimension, .moments = moments[i]};
+    moments_free(&moments[2]);
+    free(sets);
+    for (int i = 0; i < 2 && !ok; i++) feature_set_free(&halves[i]);
+    if (!ok) feature_set_free(all);
     return ok;
 }
 

@@ -24,6 +24,11 @@ typedef struct FeatureKeep {
 bool feature_set_compute(FeatureSet *, const Space *, const uint8_t *images, int64_t count, size_t image_size,
                          FeatureKeep, Error *);
 
+/* The moments of all images, and in the same pass those of the sets that feature_set_part(0, n) and
+ * feature_set_part(count / 2, count / 2) would give; n is at most half of them. */
+bool feature_set_halves(FeatureSet *all, FeatureSet halves[2], const Space *, const uint8_t *images,
+                        int64_t count, size_t image_size, int64_t n, Error *);
+
 /* Of given rows (count x dimension), which it takes over (malloc'ed), also on failure. */
 bool feature_set_adopt(FeatureSet *, float *rows, int64_t count, int dimension, Error *);
 

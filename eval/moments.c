@@ -1,6 +1,5 @@
 #include "eval/moments.h"
 #include <cblas.h>
-#include <float.h>
 #include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
@@ -51,6 +50,22 @@ void moments_add(Moments *m, const float *rows, int64_t count) {
     free(centred);
 }
 
+void moments_merge(Moments *m, const Moments *other) {
+    const int d = m->dimension;
+    CHECK(d == other->dimension, "moments of %d and %d dimensions", d, other->dimension);
+    if (!other->count) return;
+    const double share = (double)other->count / (double)(m->count + other->count);
+    double *difference = doubles((size_t)d);
+    for (int k = 0; k < d; k++) {
+        difference[k] = other->mean[k] - m->mean[k];
+        m->mean[k] += difference[k] * share;
+    }
+    cblas_daxpy(d * d, 1, other->scatter, 1, m->scatter, 1);
+    cblas_dsyr(CblasRowMajor, CblasUpper, d, (double)m->count * share, difference, 1, m->scatter, d);
+    m->count += other->count;
+    free(difference);
+}
+
 /* ---------------------------------------------------------------------------------------------- Frechet
  * distance */
 
@@ -63,48 +78,43 @@ static double *covariance(const Moments *m) {
     return c;
 }
 
-static bool lapack_done(int info, const char *what, int d, Error *error) {
-    return info == 0 ||
-           error_set(error, "the %s of a %d x %d covariance did not converge (LAPACK %d)", what, d, d, info);
+/* Some F with C = F F^T, by Cholesky's elimination with pivots, in place (columns first): column j belongs to
+ * the j-th pivot. It ends where what is left is below the rounding of the largest variance, which is no
+ * variance: its root would be a hundred million times larger. Returns the number of columns. */
+static int factor(double *matrix, int d) {
+    int *pivots = calloc((size_t)d, sizeof *pivots), rank = 0;
+    double *lower = doubles((size_t)d * (size_t)d);
+    CHECK(pivots, "out of memory: %d pivots", d);
+    memcpy(lower, matrix, (size_t)d * (size_t)d * sizeof *lower);
+    const int info = LAPACKE_dpstrf(LAPACK_COL_MAJOR, 'L', d, lower, d, pivots, &rank, -1);
+    CHECK(info >= 0, "dpstrf: argument %d", -info); /* 1: the rank is less than d */
+    for (int column = 0; column < rank; column++)
+        for (int row = 0; row < d; row++)
+            matrix[(size_t)column * (size_t)d + (size_t)pivots[row] - 1] =
+                row < column ? 0 : lower[(size_t)column * (size_t)d + (size_t)row];
+    free(pivots);
+    free(lower);
+    return rank;
 }
 
-/* Square root of a symmetric positive semidefinite matrix, in place: V diag(sqrt w) V^T. What is below the
- * rounding of the largest eigenvalue is no variance: its root would be a hundred million times larger. */
-static bool square_root(double *matrix, int d, Error *error) {
-    const size_t size = (size_t)d * (size_t)d;
-    double *values = doubles((size_t)d), *scaled = doubles(size);
-    const bool ok = lapack_done(LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'U', d, matrix, d, values),
-                                "eigenvalues", d, error);
-    const double least = values[d - 1] * d * DBL_EPSILON;
-    for (int i = 0; ok && i < d; i++)
-        for (int k = 0; k < d; k++)
-            scaled[i * d + k] = values[k] > least ? matrix[i * d + k] * sqrt(values[k]) : 0;
-    if (ok) {
-        double *result = doubles(size);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, d, d, d, 1, scaled, d, matrix, d, 0, result, d);
-        memcpy(matrix, result, size * sizeof *matrix);
-        free(result);
-    }
-    free(values);
-    free(scaled);
-    return ok;
-}
-
-/* tr (C1^1/2 C2 C1^1/2)^1/2 as the sum of the singular values of C1^1/2 C2^1/2, whose rounding is not
- * enlarged by a root; both matrices are overwritten. */
+/* tr (C1^1/2 C2 C1^1/2)^1/2 as the sum of the singular values of F1^T F2, whose rounding is not enlarged by a
+ * root: with C = F F^T the eigenvalues of C1 C2 are those of (F1^T F2)(F1^T F2)^T, whichever F. Both matrices
+ * are overwritten. */
 static bool trace_of_root(double *c1, double *c2, int d, double *trace, Error *error) {
-    double *product = doubles((size_t)d * (size_t)d), *values = doubles((size_t)d), none;
-    bool ok = square_root(c1, d, error) && square_root(c2, d, error);
-    if (ok) {
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, d, d, d, 1, c1, d, c2, d, 0, product, d);
-        const int info = LAPACKE_dgesdd(LAPACK_ROW_MAJOR, 'N', d, d, product, d, values, &none, d, &none, d);
-        ok = lapack_done(info, "singular values", d, error);
-    }
+    const int rows = factor(c1, d), columns = factor(c2, d), least = rows < columns ? rows : columns;
     *trace = 0;
-    for (int i = 0; ok && i < d; i++) *trace += values[i];
+    if (!least) return true;
+    double *product = doubles((size_t)rows * (size_t)columns), *values = doubles((size_t)least), none;
+    cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, rows, columns, d, 1, c1, d, c2, d, 0, product, rows);
+    const int info = LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', rows, columns, product, rows, values, &none, rows,
+                                    &none, least);
+    for (int i = 0; i < least; i++) *trace += values[i];
     free(product);
     free(values);
-    return ok;
+    return info == 0 || error_set(error,
+                                  "the singular values of a %d x %d product of covariances did not converge "
+                                  "(LAPACK %d)",
+                                  d, d, info);
 }
 
 static bool enough(const Moments *m, Error *error) {

@@ -19,10 +19,13 @@ void moments_free(Moments *);
  * nothing cancels). */
 void moments_add(Moments *, const float *rows, int64_t count);
 
+/* As if the other's rows had been added too. */
+void moments_merge(Moments *, const Moments *other);
+
 /* |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2), C with the divisor n - 1 (Dowson & Landau 1982;
- * Heusel et al. 2017). Exact for singular covariances too, because only symmetric eigenproblems and singular
- * values are computed. Refuses fewer than four samples a dimension, where the estimate says more about n than
- * about the images. */
+ * Heusel et al. 2017). Exact for singular covariances too, because nothing is computed but triangular
+ * factors and singular values. Refuses fewer than four samples a dimension, where the estimate says more
+ * about n than about the images. */
 bool frechet_distance(const Moments *, const Moments *, double *distance, Error *);
 
 #endif

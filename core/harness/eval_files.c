@@ -82,11 +82,11 @@ static bool files_judge(EvalFiles *files, Evaluator *evaluator, Error *error) {
     CHECK(numbers, "out of memory");
     Evaluation *floors = numbers + MAX_EVALUATIONS;
     EvalTable table = {0};
-    int floor_count = 0;
-    const int count = evaluator_run(evaluator, images->images, images->count, "as given", numbers, error);
-    if (count >= 0 && !files->by_statistics)
-        floor_count = evaluator_reference(evaluator, images->count, floors, error);
-    const bool ok = count >= 0 && floor_count >= 0;
+    int floor_count = 0, count = -1;
+    if (!files->by_statistics) floor_count = evaluator_reference(evaluator, images->count, floors, error);
+    if (floor_count >= 0)
+        count = evaluator_run(evaluator, images->images, images->count, "as given", numbers, error);
+    const bool ok = count >= 0;
     if (ok) {
         eval_table_add(&table, images->name, numbers, count, floors, floor_count);
         eval_table_add(&table, "real and trivial", floors, floor_count, NULL, 0);

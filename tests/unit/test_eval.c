@@ -1,6 +1,7 @@
 /* Frechet distances with known values, damage that must raise them, the classifier, and what must be refused.
  */
 #include "eval/evaluate.h"
+#include "eval/evaluation_cache.h"
 #include "eval/judge.h"
 #include "eval/moments.h"
 #include "base/file.h"
@@ -157,6 +158,61 @@ static void test_distances_order_known_damage(void **state) {
     evaluator_close(e);
 }
 
+/* The floor from the reference's own pass is that from kept features, and what is read from the cache is what
+ * was written there. */
+static void test_floor_comes_with_the_reference(void **state) {
+    Bench *bench = *state;
+    Error error;
+    char folder[1024];
+    Evaluation one[MAX_EVALUATIONS], both[MAX_EVALUATIONS], again[MAX_EVALUATIONS];
+    const EvaluationConfig alone = {.metrics = {"fd-random"}, .metric_count = 1},
+                           rows = {.metrics = {"fd-random", "kd-random"}, .metric_count = 2};
+    const SpaceFolders folders = {path_join(folder, scratch_folder, "beside"), ""};
+    const struct {
+        const EvaluationConfig *config;
+        Evaluation *list;
+        int numbers;
+    } cases[] = {{&alone, one, 3}, {&rows, both, 9}, {&alone, again, 3}};
+    for (int i = 0; i < 3; i++) {
+        Evaluator *e = evaluator_open(cases[i].config, &bench->data, bench->device, &folders, &error);
+        if (!e) fail_msg("%s", error.text);
+        assert_int_equal(evaluator_reference(e, 1100, cases[i].list, &error), cases[i].numbers);
+        evaluator_close(e);
+    }
+    const double floor = one[0].value;
+    assert_float_equal(evaluation_value(both, 9, "fd-random-floor"), floor, 1e-9 * floor);
+    assert_int_equal(one[0].samples, 1100);
+    for (int i = 0; i < 3; i++)
+        assert_true(one[i].value == again[i].value && one[i].samples == again[i].samples &&
+                    !strcmp(one[i].metric, again[i].metric) && !strcmp(one[i].protocol, again[i].protocol) &&
+                    !strcmp(one[i].features_hash, again[i].features_hash) &&
+                    !strcmp(one[i].reference_hash, again[i].reference_hash));
+}
+
+static void test_a_damaged_cache_is_not_believed(void **state) {
+    (void)state;
+    Error error;
+    Evaluation back[2];
+    const Hash key = hash_bytes("key", 3), other = hash_bytes("other", 5);
+    const Evaluation list[2] = {{.metric = "fd-x", .value = 1.0 / 3, .samples = 7, .protocol = "a; b"},
+                                {.metric = "kd-x", .value = -1e-300}};
+    char name[64], path[1024], *bytes;
+    size_t size;
+    assert_true(evaluations_write(scratch_folder, &key, list, 2, &error));
+    assert_int_equal(evaluations_read(scratch_folder, &key, back, 2), 2);
+    assert_true(back[0].value == list[0].value && back[1].value == list[1].value && back[0].samples == 7);
+    assert_string_equal(back[0].protocol, "a; b");
+    assert_int_equal(evaluations_read(scratch_folder, &key, back, 1), -1);
+    assert_int_equal(evaluations_read(scratch_folder, &other, back, 2), -1);
+    snprintf(name, sizeof name, "beside-%.32s.tsv", key.hex);
+    assert_true(file_read(path_join(path, scratch_folder, name), &bytes, &size, &error));
+    for (size_t cut = 0; cut + 1 < size; cut++) { /* all but the last newline */
+        assert_true(file_write_atomic(path, bytes, cut, &error));
+        assert_int_equal(evaluations_read(scratch_folder, &key, back, 2), -1);
+    }
+    free(bytes);
+}
+
 static void test_classifier_learns_and_is_cached(void **state) {
     Bench *bench = *state;
     Error error;
@@ -191,6 +247,8 @@ int main(void) {
         cmocka_unit_test(test_moments_do_not_depend_on_batches),
         cmocka_unit_test(test_too_few_samples_are_refused),
         cmocka_unit_test(test_distances_order_known_damage),
+        cmocka_unit_test(test_floor_comes_with_the_reference),
+        cmocka_unit_test(test_a_damaged_cache_is_not_believed),
         cmocka_unit_test(test_classifier_learns_and_is_cached),
         cmocka_unit_test(test_random_features_are_everybodys),
     };

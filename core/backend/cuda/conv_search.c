@@ -120,24 +120,36 @@ static int kernel_search(Device *device, const ConvProblem *problem, const ConvK
     return best;
 }
 
-/* The one that was chosen before, or else the fastest; false when there is none. */
-static bool kernel_choose(Device *device, const ConvProblem *problem, ConvKernel *kernel) {
-    ConvKernel kernels[CANDIDATES];
-    const ConvPlanner planner = {.handle = cuda_context(device)->dnn};
-    const int count = conv_kernels_list(&planner, problem, kernels, CANDIDATES);
-    const ConvChoice *choice = conv_choice_find(device, problem);
-    int chosen = -1;
-    if (choice && choice->place >= 0 && choice->place < count &&
-        kernels[choice->place].engine == choice->engine)
-        chosen = choice->place;
-    if (chosen < 0 && !(choice && choice->place < 0)) {
-        chosen = kernel_search(device, problem, kernels, count);
-        conv_choice_add(device, problem, chosen, chosen < 0 ? -1 : kernels[chosen].engine);
-    }
+/* All but the chosen one (-1: none) are released. */
+static bool kernel_take(ConvKernel *kernels, int count, int chosen, ConvKernel *kernel) {
     for (int i = 0; i < count; i++)
         if (i != chosen) conv_kernel_release(&kernels[i]);
     if (chosen >= 0) *kernel = kernels[chosen];
     return chosen >= 0;
+}
+
+/* A choice known from before, if the engine at its place is still the one it was. Only candidates up to that
+ * place are built: all of them for each of a network's convolutions are hundreds. */
+static bool kernel_known(const ConvPlanner *planner, const ConvProblem *problem, const ConvChoice *choice,
+                         ConvKernel *kernel) {
+    ConvKernel kernels[CANDIDATES];
+    if (choice->place < 0 || choice->place >= CANDIDATES) return false;
+    const int count = conv_kernels_list(planner, problem, kernels, choice->place + 1);
+    const bool same = count > choice->place && kernels[choice->place].engine == choice->engine;
+    return kernel_take(kernels, count, same ? choice->place : -1, kernel);
+}
+
+/* The one that was chosen before, or else the fastest; false when there is none. */
+static bool kernel_choose(Device *device, const ConvProblem *problem, ConvKernel *kernel) {
+    ConvKernel kernels[CANDIDATES];
+    const ConvPlanner planner = {.handle = cuda_context(device)->dnn};
+    const ConvChoice *choice = conv_choice_find(device, problem);
+    if (choice && choice->place < 0) return false;
+    if (choice && kernel_known(&planner, problem, choice, kernel)) return true;
+    const int count = conv_kernels_list(&planner, problem, kernels, CANDIDATES);
+    const int chosen = kernel_search(device, problem, kernels, count);
+    conv_choice_add(device, problem, chosen, chosen < 0 ? -1 : kernels[chosen].engine);
+    return kernel_take(kernels, count, chosen, kernel);
 }
 
 const ConvKernel *conv_kernel_find(Device *device, const ConvProblem *problem) {
