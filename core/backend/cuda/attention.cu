@@ -3,42 +3,54 @@
  *
  *     dS = P (dP - r),   dq = dS k / sqrt(d),   dk = dS^T q / sqrt(d),   dv = P^T dy.
  *
- * The scores of some images at a time lie in the workspace, [head][image][query][key], in the type of the
- * network. As many images at a time as fit into SCORES_BYTES: large batches of small products are fast, and
- * chunks that would stay in the L2 cache gain nothing (README of core/backend).
+ * The scores of a chunk, some heads of some images, lie in the workspace, [head][image][query][key], in the
+ * type of the network. Short sequences take all heads and as many images as fit into SCORES_BYTES, because
+ * large batches of small products are fast and chunks that would stay in the L2 cache gain nothing (README of
+ * core/backend). Of LONG ones a few scores fill the card, and moving them is what takes time: one head, and
+ * as many images as stay in the L2 cache from product to softmax to product.
  */
 #include "backend/cuda/elements.cuh"
 #include "backend/cuda/product.h"
 #include <cublas_v2.h>
 #include <type_traits>
 
-static const size_t SCORES_BYTES = (size_t)512 << 20;
+enum { LONG = 1024 };
+static const size_t SCORES_BYTES = (size_t)512 << 20, CACHE_BYTES = (size_t)24 << 20;
 
 typedef struct Heads {
-    int heads, width, length, images; /* channels of a head, pixels, images at a time */
-    int stride, out_stride;           /* elements from pixel to pixel in qkv and y */
+    int heads, images;      /* at a time */
+    int width, length;      /* channels of a head, pixels */
+    int stride, out_stride; /* elements from pixel to pixel in qkv and y */
     DType dtype;
     float scale;
 } Heads;
 
+typedef struct Chunk {
+    int head, first, count; /* its first head and image, its images */
+} Chunk;
+
+/* Of one array of scores. */
 static size_t image_bytes(const Heads &h) {
     return (size_t)h.heads * h.length * h.length * dtype_size(h.dtype);
 }
 
-static Heads heads_make(const Tensor *qkv, int heads) {
+/* `arrays`: how many of scores there are. */
+static Heads heads_make(const Tensor *qkv, int heads, int arrays) {
     CHECK(heads > 0 && qkv->c % (3 * heads) == 0, "attention: %d channels do not make q, k and v of %d heads",
           qkv->c, heads);
-    Heads h = {heads, qkv->c / 3 / heads, qkv->h * qkv->w, 1, qkv->c, qkv->c / 3, qkv->dtype, 0.0f};
+    Heads h = {heads, 1, qkv->c / 3 / heads, qkv->h * qkv->w, qkv->c, qkv->c / 3, qkv->dtype, 0.0f};
     h.scale = (float)(1.0 / sqrt((double)h.width));
-    const size_t fit = SCORES_BYTES / image_bytes(h);
+    if (h.length >= LONG) h.heads = 1;
+    const size_t fit = (h.length >= LONG ? CACHE_BYTES / (size_t)arrays : SCORES_BYTES) / image_bytes(h);
     h.images = fit < 1 ? 1 : fit < (size_t)qkv->n ? (int)fit : qkv->n;
     return h;
 }
 
 size_t cuda_attention_workspace(Device *device, const Tensor *qkv, int heads, bool backward) {
     (void)device;
-    const Heads h = heads_make(qkv, heads);
-    return (backward ? 2 : 1) * (size_t)h.images * image_bytes(h);
+    const int arrays = backward ? 2 : 1;
+    const Heads h = heads_make(qkv, heads, arrays);
+    return (size_t)arrays * (size_t)h.images * image_bytes(h);
 }
 
 /* ---- products ---- */
@@ -62,24 +74,25 @@ static void products(Device *device, const Heads &h, const Stack &a, const Stack
                                           c.image_stride, count, compute, CUBLAS_GEMM_DEFAULT));
 }
 
-/* q, k or v (`part` 0, 1, 2) of one head, from image `first` on; [width, length] to cuBLAS. */
-static Stack part_stack(const Heads &h, const void *qkv, int part, int head, int first,
+/* q, k or v (`part` 0, 1, 2) of the chunk's head `head`; [width, length] to cuBLAS. */
+static Stack part_stack(const Heads &h, const void *qkv, int part, const Chunk &chunk, int head,
                         cublasOperation_t operation) {
     const int64_t image = (int64_t)h.length * h.stride,
-                  offset = first * image + part * h.out_stride + head * h.width;
+                  offset = chunk.first * image + part * h.out_stride + (chunk.head + head) * h.width;
     return Stack{(const char *)qkv + offset * dtype_size(h.dtype), h.stride, image, operation};
 }
 
-static Stack out_stack(const Heads &h, const void *y, int head, int first) {
-    const int64_t image = (int64_t)h.length * h.out_stride, offset = first * image + head * h.width;
+static Stack out_stack(const Heads &h, const void *y, const Chunk &chunk, int head) {
+    const int64_t image = (int64_t)h.length * h.out_stride,
+                  offset = chunk.first * image + (chunk.head + head) * h.width;
     return Stack{(const char *)y + offset * dtype_size(h.dtype), h.out_stride, image, CUBLAS_OP_N};
 }
 
-/* Scores of one head; [key, query] to cuBLAS. */
-static Stack score_stack(const Heads &h, const void *scores, int head, int count,
+/* Scores of the chunk's head `head`; [key, query] to cuBLAS. */
+static Stack score_stack(const Heads &h, const void *scores, const Chunk &chunk, int head,
                          cublasOperation_t operation) {
     const int64_t image = (int64_t)h.length * h.length;
-    return Stack{(const char *)scores + head * count * image * dtype_size(h.dtype), h.length, image,
+    return Stack{(const char *)scores + head * chunk.count * image * dtype_size(h.dtype), h.length, image,
                  operation};
 }
 
@@ -224,67 +237,71 @@ static void softmax_run(Device *device, DType dtype, void *scores, void *gradien
     CUDA_LAUNCHED("softmax");
 }
 
-static void weights_make(Device *device, const Heads &h, const void *qkv, void *scores, int first,
-                         int count) {
-    const int64_t rows = (int64_t)h.heads * count * h.length;
+static void weights_make(Device *device, const Heads &h, const void *qkv, void *scores, const Chunk &chunk) {
+    const int64_t rows = (int64_t)h.heads * chunk.count * h.length;
     for (int head = 0; head < h.heads; head++)
-        products(device, h, part_stack(h, qkv, 1, head, first, CUBLAS_OP_T),
-                 part_stack(h, qkv, 0, head, first, CUBLAS_OP_N),
-                 score_stack(h, scores, head, count, CUBLAS_OP_N), h.length, h.length, h.width, h.scale,
-                 count);
+        products(device, h, part_stack(h, qkv, 1, chunk, head, CUBLAS_OP_T),
+                 part_stack(h, qkv, 0, chunk, head, CUBLAS_OP_N),
+                 score_stack(h, scores, chunk, head, CUBLAS_OP_N), h.length, h.length, h.width, h.scale,
+                 chunk.count);
     softmax_run(device, h.dtype, scores, NULL, rows, h.length);
+}
+
+/* Calls body(chunk) for all heads of all images. */
+template <typename Body> static void each_chunk(const Heads &h, int heads, int images, Body body) {
+    for (int head = 0; head < heads; head += h.heads)
+        for (int first = 0; first < images; first += h.images)
+            body(Chunk{head, first, images - first < h.images ? images - first : h.images});
 }
 
 /* ---- the ops ---- */
 
 void cuda_attention_forward(Device *device, const AttentionForward *op) {
-    const Heads h = heads_make(&op->qkv, op->heads);
+    const Heads h = heads_make(&op->qkv, op->heads, 1);
     CHECK(op->y.dtype == h.dtype && op->y.c == h.out_stride, "attention_forward: y");
-    for (int first = 0; first < op->qkv.n; first += h.images) {
-        const int count = op->qkv.n - first < h.images ? op->qkv.n - first : h.images;
-        weights_make(device, h, op->qkv.data, op->workspace, first, count);
+    each_chunk(h, op->heads, op->qkv.n, [&](const Chunk &chunk) {
+        weights_make(device, h, op->qkv.data, op->workspace, chunk);
         for (int head = 0; head < h.heads; head++)
-            products(device, h, part_stack(h, op->qkv.data, 2, head, first, CUBLAS_OP_N),
-                     score_stack(h, op->workspace, head, count, CUBLAS_OP_N),
-                     out_stack(h, op->y.data, head, first), h.width, h.length, h.length, 1.0f, count);
-    }
+            products(device, h, part_stack(h, op->qkv.data, 2, chunk, head, CUBLAS_OP_N),
+                     score_stack(h, op->workspace, chunk, head, CUBLAS_OP_N),
+                     out_stack(h, op->y.data, chunk, head), h.width, h.length, h.length, 1.0f, chunk.count);
+    });
 }
 
 static void scores_gradient(Device *device, const Heads &h, const AttentionBackward *op, void *gradient,
-                            int first, int count) {
-    const int64_t rows = (int64_t)h.heads * count * h.length;
+                            const Chunk &chunk) {
+    const int64_t rows = (int64_t)h.heads * chunk.count * h.length;
     for (int head = 0; head < h.heads; head++)
-        products(device, h, part_stack(h, op->qkv.data, 2, head, first, CUBLAS_OP_T),
-                 out_stack(h, op->dy.data, head, first), score_stack(h, gradient, head, count, CUBLAS_OP_N),
-                 h.length, h.length, h.width, op->dy_scale, count);
+        products(device, h, part_stack(h, op->qkv.data, 2, chunk, head, CUBLAS_OP_T),
+                 out_stack(h, op->dy.data, chunk, head), score_stack(h, gradient, chunk, head, CUBLAS_OP_N),
+                 h.length, h.length, h.width, op->dy_scale, chunk.count);
     softmax_run(device, h.dtype, op->workspace, gradient, rows, h.length);
 }
 
 static void head_gradients(Device *device, const Heads &h, const AttentionBackward *op, const void *gradient,
-                           int head, int first, int count) {
-    const Stack weights = score_stack(h, op->workspace, head, count, CUBLAS_OP_T);
-    Stack scores = score_stack(h, gradient, head, count, CUBLAS_OP_N);
-    products(device, h, part_stack(h, op->qkv.data, 1, head, first, CUBLAS_OP_N), scores,
-             part_stack(h, op->dqkv.data, 0, head, first, CUBLAS_OP_N), h.width, h.length, h.length, h.scale,
-             count);
+                           const Chunk &chunk, int head) {
+    const void *qkv = op->qkv.data, *dqkv = op->dqkv.data;
+    const Stack weights = score_stack(h, op->workspace, chunk, head, CUBLAS_OP_T);
+    Stack scores = score_stack(h, gradient, chunk, head, CUBLAS_OP_N);
+    products(device, h, part_stack(h, qkv, 1, chunk, head, CUBLAS_OP_N), scores,
+             part_stack(h, dqkv, 0, chunk, head, CUBLAS_OP_N), h.width, h.length, h.length, h.scale,
+             chunk.count);
     scores.operation = CUBLAS_OP_T;
-    products(device, h, part_stack(h, op->qkv.data, 0, head, first, CUBLAS_OP_N), scores,
-             part_stack(h, op->dqkv.data, 1, head, first, CUBLAS_OP_N), h.width, h.length, h.length, h.scale,
-             count);
-    products(device, h, out_stack(h, op->dy.data, head, first), weights,
-             part_stack(h, op->dqkv.data, 2, head, first, CUBLAS_OP_N), h.width, h.length, h.length,
-             op->dy_scale, count);
+    products(device, h, part_stack(h, qkv, 0, chunk, head, CUBLAS_OP_N), scores,
+             part_stack(h, dqkv, 1, chunk, head, CUBLAS_OP_N), h.width, h.length, h.length, h.scale,
+             chunk.count);
+    products(device, h, out_stack(h, op->dy.data, chunk, head), weights,
+             part_stack(h, dqkv, 2, chunk, head, CUBLAS_OP_N), h.width, h.length, h.length, op->dy_scale,
+             chunk.count);
 }
 
 void cuda_attention_backward(Device *device, const AttentionBackward *op) {
-    const Heads h = heads_make(&op->qkv, op->heads);
+    const Heads h = heads_make(&op->qkv, op->heads, 2);
     CHECK(op->dy.dtype == h.dtype && op->dqkv.dtype == h.dtype, "attention_backward: types differ");
     char *gradient = (char *)op->workspace + (size_t)h.images * image_bytes(h);
-    for (int first = 0; first < op->qkv.n; first += h.images) {
-        const int count = op->qkv.n - first < h.images ? op->qkv.n - first : h.images;
-        weights_make(device, h, op->qkv.data, op->workspace, first, count);
-        scores_gradient(device, h, op, gradient, first, count);
-        for (int head = 0; head < h.heads; head++)
-            head_gradients(device, h, op, gradient, head, first, count);
-    }
+    each_chunk(h, op->heads, op->qkv.n, [&](const Chunk &chunk) {
+        weights_make(device, h, op->qkv.data, op->workspace, chunk);
+        scores_gradient(device, h, op, gradient, chunk);
+        for (int head = 0; head < h.heads; head++) head_gradients(device, h, op, gradient, chunk, head);
+    });
 }
