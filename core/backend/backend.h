@@ -30,6 +30,7 @@
 typedef struct ConvShape {
     int n, h, w, c_in, c_out, kernel_h, kernel_w, stride, pad_h, pad_w;
     DType dtype;
+    bool wide; /* y, dy, residual and weight are fp32, whatever x's dtype is */
 } ConvShape;
 static inline int conv_out_h(const ConvShape *s) {
     return (s->h + 2 * s->pad_h - s->kernel_h) / s->stride + 1;
@@ -121,6 +122,7 @@ typedef struct NormForward {
     Activation activation;
     Dropout dropout;
     float *statistics;
+    uint8_t *mask; /* norm_mask_bytes() bytes that keep the dropout mask for the backward pass, or NULL */
 } NormForward;
 
 /* Recomputes what it needs from x and the statistics. dgamma and dbeta accumulate when asked; the per-sample
@@ -357,6 +359,7 @@ typedef struct Ops {
     OpPlan *(*conv_parts_prepare)(Device *, const ConvShape *, const int *c_out, int parts);
     void (*plan_release)(Device *, OpPlan *);
     size_t (*norm_backward_workspace)(Device *, const NormForward *);
+    size_t (*norm_mask_bytes)(Device *, const NormForward *); /* 0: the mask is drawn again */
     size_t (*attention_workspace)(Device *, const Tensor *qkv, int heads, bool backward);
     size_t (*optimizer_workspace)(Device *, size_t count);
 

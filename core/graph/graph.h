@@ -52,6 +52,7 @@ typedef struct ConvNode {
     ParamOffset weight, bias;
     Value residual; /* NO_VALUE when absent */
     float scale;    /* y = scale * (conv + bias + residual) */
+    bool wide;      /* y and residual are fp32, and so are the weights it is made with */
 } ConvNode;
 Value graph_conv(Graph *, Value x, ConvNode);
 

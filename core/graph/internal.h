@@ -104,7 +104,7 @@ typedef struct BackwardStep {
 /* Buffers of one schedule, by value or node number; -1: none. */
 typedef struct Schedule {
     BufferList buffers;
-    int *value, *statistics, *workspace;
+    int *value, *statistics, *mask, *workspace; /* mask: of dropout, for the backward pass */
     size_t arena, naive;
 } Schedule;
 

@@ -221,6 +221,19 @@ static size_t statistics_bytes(const Graph *graph, const Node *node) {
     return (size_t)graph->values[node->out].shape.n * (size_t)node->norm.groups * 2 * sizeof(float);
 }
 
+static NormForward norm_shapes(const Graph *graph, const Node *node) {
+    return (NormForward){.x = {graph->values[node->in[IN_X]].shape},
+                         .y = graph->values[node->out].shape,
+                         .groups = node->norm.groups,
+                         .activation = node->norm.activation};
+}
+
+static size_t mask_bytes(const Graph *graph, const Node *node) {
+    if (!graph->device || node->kind != NODE_NORM || node->norm.dropout <= 0) return 0;
+    const NormForward f = norm_shapes(graph, node);
+    return graph->device->ops->norm_mask_bytes(graph->device, &f);
+}
+
 static size_t forward_workspace(const Graph *graph, const Node *node) {
     if (!graph->device) return 0;
     if (node->kind == NODE_CONV || node->kind == NODE_PARTS) return node->plan[CONV_FORWARD]->workspace;
@@ -244,9 +257,7 @@ static size_t backward_workspace(const Graph *graph, const Node *node) {
         return ops->attention_workspace(graph->device, &graph->values[node->in[IN_X]].shape, node->heads,
                                         true);
     case NODE_NORM: {
-        const NormForward f = {.x = {graph->values[node->in[IN_X]].shape},
-                               .y = graph->values[node->out].shape,
-                               .groups = node->norm.groups};
+        const NormForward f = norm_shapes(graph, node);
         return ops->norm_backward_workspace(graph->device, &f);
     }
     default:
@@ -262,16 +273,19 @@ static void value_write(const Graph *graph, Schedule *schedule, Value value, int
         buffer_extend(&schedule->buffers, schedule->value[value], time);
 }
 
-static void schedule_forward(Graph *graph, Schedule *schedule) {
+static void schedule_forward(Graph *graph, Schedule *schedule, bool train) {
     schedule->value = index_list(graph->value_count);
     schedule->statistics = index_list(graph->node_count);
+    schedule->mask = index_list(graph->node_count);
     schedule->workspace = index_list(graph->node_count);
     for (int i = 0; i < graph->node_count; i++) {
         const Node *node = &graph->nodes[i];
         const size_t statistics = statistics_bytes(graph, node), workspace = forward_workspace(graph, node);
+        const size_t mask = train ? mask_bytes(graph, node) : 0;
         value_write(graph, schedule, node->out, i);
         for (int k = 0; k < node->part_count; k++) value_write(graph, schedule, node->parts[k].room, i);
         if (statistics) schedule->statistics[i] = buffer_add(&schedule->buffers, statistics, i);
+        if (mask) schedule->mask[i] = buffer_add(&schedule->buffers, mask, i);
         if (workspace) schedule->workspace[i] = buffer_add_scratch(&schedule->buffers, workspace, i);
         for (int k = 0; k < MAX_INPUTS; k++)
             if (node->in[k] != NO_VALUE) buffer_extend(&schedule->buffers, schedule->value[node->in[k]], i);
@@ -292,6 +306,7 @@ static void schedule_backward(Graph *graph, Schedule *schedule) {
         const size_t workspace = backward_workspace(graph, node);
         if (workspace) step->workspace = buffer_add_scratch(&schedule->buffers, workspace, time);
         buffer_extend(&schedule->buffers, schedule->statistics[step->node], time);
+        buffer_extend(&schedule->buffers, schedule->mask[step->node], time);
         if (traits->reads_output) buffer_extend(&schedule->buffers, schedule->value[node->out], time);
         for (int k = 0; k < MAX_INPUTS; k++)
             if (node->in[k] != NO_VALUE && traits->reads_input[k])
@@ -349,7 +364,7 @@ static ConvShape node_conv_shape(const Graph *graph, const Node *node) {
     const Tensor x = graph->values[node->in[IN_X]].shape;
     const ConvNode *c = &node->conv;
     return (ConvShape){x.n,         x.h,       x.w,      x.c,      c->c_out, c->kernel_h,
-                       c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype};
+                       c->kernel_w, c->stride, c->pad_h, c->pad_w, x.dtype,  c->wide};
 }
 
 static void prepare_convolution(Graph *graph, Node *node, bool train) {
@@ -384,7 +399,7 @@ static size_t schedules_plan(Graph *graph, bool train) {
     size_t arena = 0;
     graph->train = train;
     for (int s = GRAPH_EVALUATE; s <= (train ? GRAPH_TRAIN : GRAPH_EVALUATE); s++) {
-        schedule_forward(graph, &graph->schedules[s]);
+        schedule_forward(graph, &graph->schedules[s], s == GRAPH_TRAIN);
         if (s == GRAPH_TRAIN) schedule_backward(graph, &graph->schedules[s]);
         arena_plan(&graph->schedules[s]);
         arena = larger(arena, graph->schedules[s].arena);
@@ -413,6 +428,7 @@ void graph_free(Graph *graph) {
         free(schedule->buffers.items);
         free(schedule->value);
         free(schedule->statistics);
+        free(schedule->mask);
         free(schedule->workspace);
     }
     if (graph->arena) graph->device->release(graph->device, graph->arena);

@@ -113,8 +113,9 @@ static void check_same_shape(const Graph *graph, Value value, Tensor shape) {
 Value graph_conv(Graph *graph, Value x, ConvNode conv) {
     const Tensor in = shape_of(graph, x);
     const ConvShape s = {in.n,          in.h,        in.w,       in.c,       conv.c_out, conv.kernel_h,
-                         conv.kernel_w, conv.stride, conv.pad_h, conv.pad_w, in.dtype};
-    const Tensor out = {NULL, in.dtype, in.n, conv_out_h(&s), conv_out_w(&s), conv.c_out};
+                         conv.kernel_w, conv.stride, conv.pad_h, conv.pad_w, in.dtype,   conv.wide};
+    const Tensor out = {NULL,      conv.wide ? DTYPE_F32 : in.dtype, in.n, conv_out_h(&s), conv_out_w(&s),
+                        conv.c_out};
     check_same_shape(graph, conv.residual, out);
     return node_add(graph,
                     (Node){.kind = NODE_CONV, .in = {x, NO_VALUE, conv.residual, NO_VALUE}, .conv = conv},
@@ -241,7 +242,7 @@ void graph_conv_parts(Graph *graph, Value x, ConvNode conv, const PartNode *part
     for (int i = 0; i < count; i++) {
         const ConvShape s = {in.n,           in.h,          in.w,          in.c,
                              parts[i].c_out, conv.kernel_h, conv.kernel_w, conv.stride,
-                             conv.pad_h,     conv.pad_w,    in.dtype};
+                             conv.pad_h,     conv.pad_w,    in.dtype,      false};
         check_room(graph, &parts[i], (Tensor){NULL, in.dtype, in.n, conv_out_h(&s), conv_out_w(&s), s.c_out});
         node.conv.c_out += parts[i].c_out;
         node.parts[i] = parts[i];

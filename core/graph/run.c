@@ -61,21 +61,23 @@ static NormForward norm_arguments(const Graph *graph, GraphSchedule s, const Nod
                     .layer = node->dropout_layer,
                     .draw = run->draw},
         .statistics = buffer_data(graph, s, graph->schedules[s].statistics[index]),
+        .mask = buffer_data(graph, s, graph->schedules[s].mask[index]),
     };
 }
 
 static void conv_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRun *run,
                          void *workspace) {
     const Tensor x = graph_value(graph, s, node->in[IN_X]);
-    graph->device->ops->conv_forward(graph->device,
-                                     &(ConvForward){.plan = node->plan[CONV_FORWARD],
-                                                    .x = x,
-                                                    .y = graph_value(graph, s, node->out),
-                                                    .residual = graph_value(graph, s, node->in[IN_SIDE]),
-                                                    .weight = weight_at(run, x.dtype, node->conv.weight),
-                                                    .bias = master_at(run, node->conv.bias),
-                                                    .scale = node->conv.scale,
-                                                    .workspace = workspace});
+    graph->device->ops->conv_forward(
+        graph->device,
+        &(ConvForward){.plan = node->plan[CONV_FORWARD],
+                       .x = x,
+                       .y = graph_value(graph, s, node->out),
+                       .residual = graph_value(graph, s, node->in[IN_SIDE]),
+                       .weight = weight_at(run, node->conv.wide ? DTYPE_F32 : x.dtype, node->conv.weight),
+                       .bias = master_at(run, node->conv.bias),
+                       .scale = node->conv.scale,
+                       .workspace = workspace});
 }
 
 static void linear_forward(Graph *graph, GraphSchedule s, const Node *node, const GraphRun *run) {
@@ -227,7 +229,8 @@ static void conv_backward(Graph *graph, const Node *node, const StepTensors *t, 
                                                .dy = t->dy,
                                                .dx = t->dx[IN_X],
                                                .add = t->add[IN_X],
-                                               .weight = weight_at(run, x.dtype, node->conv.weight),
+                                               .weight = weight_at(run, node->conv.wide ? DTYPE_F32 : x.dtype,
+                                                                   node->conv.weight),
                                                .dy_scale = t->add[IN_X].data ? scale : 1,
                                                .add_scale = t->add_scale[IN_X],
                                                .workspace = t->workspace});

@@ -67,8 +67,8 @@ static void join_place(Join *join, PartNode *part) {
 /* A convolution, its batch norm and its rectifier, as the join's next channels, or (join NULL) alone. */
 static Value conv_record(Inception *net, const char *layer, Value x, int width, ConvNode conv, Join *join) {
     const Tensor in = graph_shape(net->graph, x);
-    const ConvShape s = {in.n,          in.h,        in.w,       in.c,       0,       conv.kernel_h,
-                         conv.kernel_w, conv.stride, conv.pad_h, conv.pad_w, in.dtype};
+    const ConvShape s = {in.n,          in.h,        in.w,       in.c,       0,        conv.kernel_h,
+                         conv.kernel_w, conv.stride, conv.pad_h, conv.pad_w, in.dtype, false};
     PartNode part = layer_declare(net, layer, in.c, width, conv.kernel_h, conv.kernel_w);
     Join alone;
     if (!join) join = &alone, alone = join_begin(net, in.n, conv_out_h(&s), conv_out_w(&s), part.c_out);

@@ -67,21 +67,32 @@ Value layer_linear(Builder *b, const char *name, Value x, int c_in, int c_out, L
                                      .scale = 1});
 }
 
+static ConvNode conv_node(Builder *b, const char *name, int c_in, int c_out, int pad, LayerInit init,
+                          Value residual, float scale) {
+    const ParamOffset weight = declare_weight(b, name, c_in, c_out, 3, init, PARAM_CONV, 0);
+    return (ConvNode){.c_out = c_out,
+                      .kernel_h = 3,
+                      .kernel_w = 3,
+                      .stride = 1,
+                      .pad_h = pad,
+                      .pad_w = pad,
+                      .weight = weight,
+                      .bias = declare_bias(b, name, c_out, 9 * c_in, init, 0),
+                      .residual = residual,
+                      .scale = scale};
+}
+
 /* 3x3; `pad` 1 keeps the size. */
 Value layer_conv(Builder *b, const char *name, Value x, int c_in, int c_out, int pad, LayerInit init,
                  Value residual, float scale) {
-    const ParamOffset weight = declare_weight(b, name, c_in, c_out, 3, init, PARAM_CONV, 0);
-    return graph_conv(b->graph, x,
-                      (ConvNode){.c_out = c_out,
-                                 .kernel_h = 3,
-                                 .kernel_w = 3,
-                                 .stride = 1,
-                                 .pad_h = pad,
-                                 .pad_w = pad,
-                                 .weight = weight,
-                                 .bias = declare_bias(b, name, c_out, 9 * c_in, init, 0),
-                                 .residual = residual,
-                                 .scale = scale});
+    return graph_conv(b->graph, x, conv_node(b, name, c_in, c_out, pad, init, residual, scale));
+}
+
+Value layer_image(Builder *b, const char *name, Value x, int c_in, int c_out, LayerInit init,
+                  Value residual) {
+    ConvNode node = conv_node(b, name, c_in, c_out, 1, init, residual, 1);
+    node.wide = true;
+    return graph_conv(b->graph, x, node);
 }
 
 Value layer_point(Builder *b, const char *name, Feature x, int c_out, LayerInit init, int heads,

@@ -50,6 +50,8 @@ Value layer_linear(Builder *, const char *name, Value x, int c_in, int c_out, La
                    Value residual);
 Value layer_conv(Builder *, const char *name, Value x, int c_in, int c_out, int pad, LayerInit,
                  Value residual, float scale);
+/* 3x3, from features of any type to an image in fp32, with weights in fp32. */
+Value layer_image(Builder *, const char *name, Value x, int c_in, int c_out, LayerInit, Value residual);
 /* 1x1 convolution over both halves; `heads` > 0 for query, key and value. */
 Value layer_point(Builder *, const char *name, Feature x, int c_out, LayerInit, int heads, Value residual,
                   float scale);

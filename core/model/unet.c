@@ -14,7 +14,6 @@ typedef struct Trunk {
     Feature x;
     Feature skips[MAX_SKIPS];
     int skip_count, resolution, image_channels;
-    Precision precision;
     Value pyramid; /* SongUNet's encoder: the input at this level, as it is (skip) or learned (residual) */
     int pyramid_channels;
     Value image; /* SongUNet's skip decoder: what the levels below have made, else NO_VALUE */
@@ -192,7 +191,7 @@ static void decode_block(Trunk *t, int level, int i) {
 }
 
 /* Norm, SiLU and a convolution to an image, added to the enlarged image of the levels below, if there is one.
- * Images are in fp32. Features of 16 bits are exact in TF32, so its products lose nothing of them. */
+ * Images are in fp32. */
 static void decode_image(Trunk *t, int level) {
     char norm[64] = "out_norm", conv[64] = "out_conv";
     const int res = level_resolution(t, level);
@@ -203,9 +202,9 @@ static void decode_image(Trunk *t, int level) {
     graph_scope(t->b.graph, "head");
     if (t->image != NO_VALUE)
         t->image = layer_resample(&t->b, t->image, RESAMPLING_UP, (t->b.tap_count - 1) / 2);
-    const Value h = graph_cast(t->b.graph, layer_norm(&t->b, norm, t->x, ACT_SILU), DTYPE_F32);
-    graph_allow_tf32(t->b.graph, precision_dtype(t->precision) != DTYPE_F32);
-    t->image = layer_conv(&t->b, conv, h, t->x.channels, t->image_channels, 1, t->b.init_zero, t->image, 1);
+    const Value h = layer_norm(&t->b, norm, t->x, ACT_SILU);
+    graph_allow_tf32(t->b.graph, false);
+    t->image = layer_image(&t->b, conv, h, t->x.channels, t->image_channels, t->b.init_zero, t->image);
     graph_allow_tf32(t->b.graph, t->b.tf32);
 }
 
@@ -251,7 +250,6 @@ UNet unet_record(const ModelConfig *config, ParamSet *params, Graph *graph, int 
     Trunk t = {.b = builder_create(config, params, graph),
                .resolution = resolution,
                .image_channels = image_channels,
-               .precision = precision,
                .image = NO_VALUE};
     CHECK(resolution % (1 << (config->levels - 1)) == 0, "resolution %d cannot be halved %d times",
           resolution, config->levels - 1);

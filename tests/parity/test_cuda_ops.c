@@ -137,7 +137,10 @@ static const NormCase norm_cases[] = {
     {1, 64, 32, 0, 4, false, false, ACT_SILU, 0, 0},     {2, 1, 16, 0, 4, false, false, ACT_NONE, 0, 0},
     {2, 32, 256, 0, 32, true, false, ACT_SILU, 0.1f, 0}, {2, 32, 256, 128, 32, false, false, ACT_SILU, 0, 0},
     {1, 64, 192, 0, 32, false, true, ACT_SILU, 0.1f, 0}, {3, 7, 48, 0, 12, true, true, ACT_SILU, 0.2f, 3},
-    {1, 48, 20, 0, 5, true, false, ACT_SILU, 0.1f, 0},
+    {1, 48, 20, 0, 5, true, false, ACT_SILU, 0.1f, 0},   {3, 8, 256, 0, 32, true, false, ACT_SILU, 0.13f, 0},
+    {3, 16, 256, 256, 32, false, false, ACT_SILU, 0, 0}, {2, 16, 256, 0, 32, true, true, ACT_SILU, 0.3f, 0},
+    {5, 8, 64, 0, 2, false, false, ACT_NONE, 0, 0},      {3, 8, 128, 64, 24, true, true, ACT_RELU, 0.2f, 0},
+    {2, 8, 128, 0, 8, true, false, ACT_SILU, 0, 1000},   {2, 16, 64, 0, 4, false, false, ACT_SILU, 0, 1000},
 };
 
 typedef struct NormTensors {
@@ -184,9 +187,11 @@ static NormForward norm_forward_op(const NormCase *c, const NormTensors *t, int 
                          .statistics = t->statistics.at[s].data};
 }
 
-static void norm_run(const NormCase *c, const NormTensors *t, int s, bool accumulate) {
+static void norm_run(const NormCase *c, const NormTensors *t, int s, bool accumulate, bool keep) {
     Device *d = sides[s];
-    const NormForward forward = norm_forward_op(c, t, s);
+    NormForward forward = norm_forward_op(c, t, s);
+    const size_t mask = keep ? d->ops->norm_mask_bytes(d, &forward) : 0;
+    if (mask) forward.mask = side_memory(s, mask);
     d->ops->norm_forward(d, &forward);
     const bool second = c->c1 > 0;
     NormBackward op = {.forward = forward,
@@ -204,10 +209,11 @@ static void norm_run(const NormCase *c, const NormTensors *t, int s, bool accumu
     d->ops->norm_backward(d, &op);
 }
 
-static void norm_case(const NormCase *c, int number) {
+/* `keep`: the dropout mask, where the device can. */
+static void norm_case(const NormCase *c, int number, bool keep) {
     const double usual = bound;
     const NormTensors t = norm_make(c);
-    for (int s = 0; s < SIDES; s++) norm_run(c, &t, s, number % 2);
+    for (int s = 0; s < SIDES; s++) norm_run(c, &t, s, number % 2, keep);
     if (c->mean != 0) bound *= 20; /* a mean of a thousand deviations leaves three digits fewer of 1 / std */
     near_check(&t.y, "norm_forward", number);
     near_check(&t.statistics, "norm statistics", number);
@@ -222,7 +228,8 @@ static void norm_case(const NormCase *c, int number) {
 
 static void norm_body(void) {
     for (int i = 0; i < LENGTH(norm_cases); i++)
-        if (norm_cases[i].mean == 0 || dtype == DTYPE_F32) norm_case(&norm_cases[i], i);
+        for (int keep = 0; keep <= (norm_cases[i].dropout > 0); keep++)
+            if (norm_cases[i].mean == 0 || dtype == DTYPE_F32) norm_case(&norm_cases[i], i, keep);
 }
 
 static void test_norm(void **state) {

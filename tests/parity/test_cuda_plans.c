@@ -15,6 +15,7 @@
 
 #ifdef ICT_CUDA
 #include "backend/cuda/conv.h"
+#include "backend/cuda/conv_wide.h"
 
 /* What cuDNN asks to know of an NVIDIA H100 80GB HBM3. */
 static const char h100[] =
@@ -47,6 +48,7 @@ static const char *where;
 static OpPlan *paper_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass,
                                   const ConvEpilogue *epilogue) {
     (void)epilogue;
+    if (conv_is_wide(shape)) return calloc(1, sizeof(OpPlan)); /* a product, not cuDNN's */
     const ConvProblem problem = {*shape, pass, {.scale = 1}, shape->dtype == DTYPE_F32 && device->tf32};
     bool known = false;
     for (int i = 0; i < seen_count && !known; i++) known = conv_same_problem(&seen[i], &problem, true);
@@ -86,6 +88,7 @@ static void *paper_allocate(Device *device, size_t bytes) {
 static const Ops paper_ops = {.conv_prepare = paper_conv_prepare,
                               .plan_release = paper_plan_release,
                               .norm_backward_workspace = paper_norm_workspace,
+                              .norm_mask_bytes = paper_norm_workspace,
                               .attention_workspace = paper_attention_workspace};
 
 static void network_plan(const Config *config, Precision precision, int batch, int resolution) {

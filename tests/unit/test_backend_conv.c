@@ -18,20 +18,20 @@ typedef struct ConvCase {
 
 /* n, h, w, c_in, c_out, kernel_h, kernel_w, stride, pad_h, pad_w */
 static const ConvCase cases[] = {
-    {"one small image", {1, 5, 7, 3, 8, 3, 3, 1, 1, 1, DTYPE_F32}, true, true, 0.7f},
-    {"image in", {3, 16, 16, 3, 32, 3, 3, 1, 1, 1, DTYPE_F32}, true, false, 1.0f},
-    {"image out", {3, 16, 16, 32, 3, 3, 3, 1, 1, 1, DTYPE_F32}, true, false, 1.0f},
-    {"residual", {5, 16, 16, 32, 32, 3, 3, 1, 1, 1, DTYPE_F32}, true, true, 0.70710678f},
-    {"no bias", {2, 8, 8, 48, 64, 3, 3, 1, 1, 1, DTYPE_F32}, false, true, 1.0f},
-    {"small images", {8, 4, 4, 64, 32, 3, 3, 1, 1, 1, DTYPE_F32}, true, false, 0.5f},
-    {"odd channels", {2, 9, 6, 5, 13, 3, 3, 1, 1, 1, DTYPE_F32}, false, false, 1.0f},
-    {"odd image, even channels", {3, 7, 10, 32, 48, 3, 3, 1, 1, 1, DTYPE_F32}, true, true, 1.0f},
-    {"more tiles than pass at once", {9, 20, 20, 64, 48, 3, 3, 1, 1, 1, DTYPE_F32}, true, false, 1.0f},
-    {"stride 2", {2, 9, 6, 5, 3, 3, 3, 2, 1, 1, DTYPE_F32}, true, false, 1.0f},
-    {"stride 2, no padding", {1, 11, 11, 3, 16, 3, 3, 2, 0, 0, DTYPE_F32}, true, true, 1.0f},
-    {"1x1", {2, 4, 4, 32, 64, 1, 1, 1, 0, 0, DTYPE_F32}, true, true, 1.0f},
-    {"1x7", {2, 7, 9, 4, 6, 1, 7, 1, 0, 3, DTYPE_F32}, true, false, 1.0f},
-    {"5x5 on one channel", {2, 12, 10, 1, 4, 5, 5, 1, 2, 2, DTYPE_F32}, true, false, 1.0f},
+    {"one small image", {1, 5, 7, 3, 8, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, true, 0.7f},
+    {"image in", {3, 16, 16, 3, 32, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, false, 1.0f},
+    {"image out", {3, 16, 16, 32, 3, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, false, 1.0f},
+    {"residual", {5, 16, 16, 32, 32, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, true, 0.70710678f},
+    {"no bias", {2, 8, 8, 48, 64, 3, 3, 1, 1, 1, DTYPE_F32, false}, false, true, 1.0f},
+    {"small images", {8, 4, 4, 64, 32, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, false, 0.5f},
+    {"odd channels", {2, 9, 6, 5, 13, 3, 3, 1, 1, 1, DTYPE_F32, false}, false, false, 1.0f},
+    {"odd image, even channels", {3, 7, 10, 32, 48, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, true, 1.0f},
+    {"more tiles than pass at once", {9, 20, 20, 64, 48, 3, 3, 1, 1, 1, DTYPE_F32, false}, true, false, 1.0f},
+    {"stride 2", {2, 9, 6, 5, 3, 3, 3, 2, 1, 1, DTYPE_F32, false}, true, false, 1.0f},
+    {"stride 2, no padding", {1, 11, 11, 3, 16, 3, 3, 2, 0, 0, DTYPE_F32, false}, true, true, 1.0f},
+    {"1x1", {2, 4, 4, 32, 64, 1, 1, 1, 0, 0, DTYPE_F32, false}, true, true, 1.0f},
+    {"1x7", {2, 7, 9, 4, 6, 1, 7, 1, 0, 3, DTYPE_F32, false}, true, false, 1.0f},
+    {"5x5 on one channel", {2, 12, 10, 1, 4, 5, 5, 1, 2, 2, DTYPE_F32, false}, true, false, 1.0f},
 };
 
 /* One case's data, what each pass should make of it, and the label for messages. */

@@ -17,7 +17,7 @@ static void check_golden_vector(const float *got, const char *prefix, const char
 static void golden_conv_check(const char *name, int stride) {
     const Tensor x = golden_tensor(name, "x"), w = golden_tensor(name, "weight"),
                  dy = golden_tensor(name, "dy");
-    const ConvShape s = {x.n, x.h, x.w, x.c, w.n, w.h, w.w, stride, 1, 1, DTYPE_F32};
+    const ConvShape s = {x.n, x.h, x.w, x.c, w.n, w.h, w.w, stride, 1, 1, DTYPE_F32, false};
     OpPlan *plan[3];
     for (ConvPass pass = 0; pass < 3; pass++) plan[pass] = device->ops->conv_prepare(device, &s, pass, NULL);
     const ConvForward f = {.plan = plan[0],

@@ -66,6 +66,7 @@ OpPlan *cpu_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilog
 OpPlan *cpu_conv_parts_prepare(Device *, const ConvShape *, const int *c_out, int parts);
 void cpu_plan_release(Device *, OpPlan *);
 size_t cpu_norm_backward_workspace(Device *, const NormForward *);
+size_t cpu_norm_mask_bytes(Device *, const NormForward *);
 size_t cpu_attention_workspace(Device *, const Tensor *qkv, int heads, bool backward);
 size_t cpu_optimizer_workspace(Device *, size_t count);
 

@@ -13,6 +13,7 @@ static const Ops cpu_ops = {
     .conv_parts_prepare = cpu_conv_parts_prepare,
     .plan_release = cpu_plan_release,
     .norm_backward_workspace = cpu_norm_backward_workspace,
+    .norm_mask_bytes = cpu_norm_mask_bytes,
     .attention_workspace = cpu_attention_workspace,
     .optimizer_workspace = cpu_optimizer_workspace,
     .conv_forward = cpu_conv_forward,

@@ -20,6 +20,11 @@ size_t cpu_norm_backward_workspace(Device *device, const NormForward *op) {
     return (size_t)(device->threads * slab + op->x[0].n * 2 * channels) * sizeof(float);
 }
 
+size_t cpu_norm_mask_bytes(Device *device, const NormForward *op) {
+    (void)device, (void)op;
+    return 0;
+}
+
 /* Per-channel arrays of one sample and its slab. */
 typedef struct Sums {
     float *centre, *slope, *offset, *inverse; /* inverse = 1 / std */

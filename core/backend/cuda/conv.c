@@ -3,6 +3,7 @@
  * results that are to be scaled or added take a pass of their own; the bias gradient is a sum over the rows
  * of dy, or of the sums that a norm made of it. */
 #include "backend/cuda/conv.h"
+#include "backend/cuda/conv_wide.h"
 #include <stdlib.h>
 
 /* `raw` bytes of the workspace hold what is ours: the bias as the plan wants it, or a result that is then
@@ -33,6 +34,12 @@ OpPlan *cuda_conv_prepare(Device *device, const ConvShape *shape, ConvPass pass,
           "conv: the kernel is larger than the padded image");
     ConvPlan *plan = malloc(sizeof *plan);
     CHECK(plan, "out of memory");
+    if (conv_is_wide(shape)) {
+        CHECK(shape->stride == 1, "conv: to fp32 with stride %d", shape->stride);
+        *plan = (ConvPlan){.plan = {cuda_wide_workspace(shape, pass)},
+                           .problem = {*shape, pass, {.scale = 1}, false}};
+        return &plan->plan;
+    }
     *plan = (ConvPlan){.problem = {*shape, pass, {.scale = 1}, shape->dtype == DTYPE_F32 && device->tf32}};
     if (pass == CONV_FORWARD && epilogue) {
         plan->problem.epilogue = *epilogue;
@@ -90,6 +97,10 @@ static void forward_fused(Device *device, const ConvPlan *plan, const ConvForwar
 void cuda_conv_forward(Device *device, const ConvForward *a) {
     const ConvPlan *plan = plan_of(a->plan, CONV_FORWARD, &a->x, &a->y);
     CHECK(a->residual.data != a->y.data, "conv: the residual is overwritten");
+    if (conv_is_wide(&plan->problem.shape)) {
+        cuda_wide_forward(device, &plan->problem.shape, a);
+        return;
+    }
     if (plan->fused) {
         forward_fused(device, plan, a);
         return;
@@ -102,6 +113,10 @@ void cuda_conv_forward(Device *device, const ConvForward *a) {
 
 void cuda_conv_backward_data(Device *device, const ConvBackwardData *a) {
     const ConvPlan *plan = plan_of(a->plan, CONV_BACKWARD_DATA, &a->dx, &a->dy);
+    if (conv_is_wide(&plan->problem.shape)) {
+        cuda_wide_backward_data(device, &plan->problem.shape, a);
+        return;
+    }
     Tensor made = a->dx;
     if (a->add.data == a->dx.data) made.data = a->workspace;
     plan_run(device, plan, &(ConvPointers){.x = made.data, .weight = a->weight, .y = a->dy.data},
@@ -115,10 +130,14 @@ void cuda_conv_backward_data(Device *device, const ConvBackwardData *a) {
 void cuda_conv_backward_weight(Device *device, const ConvBackwardWeight *a) {
     const ConvPlan *plan = plan_of(a->plan, CONV_BACKWARD_WEIGHT, &a->x, &a->dy);
     const ConvShape *shape = &plan->problem.shape;
-    plan_run(device, plan, &(ConvPointers){.x = a->x.data, .weight = a->workspace, .y = a->dy.data},
-             a->workspace);
-    const Tensor made = {a->workspace, shape->dtype, 1, 1, 1, (int)conv_weight_count(shape)};
-    cuda_accumulate(device, &made, a->dweight, a->dy_scale, a->accumulate);
+    if (conv_is_wide(shape)) {
+        cuda_wide_backward_weight(device, shape, a);
+    } else {
+        plan_run(device, plan, &(ConvPointers){.x = a->x.data, .weight = a->workspace, .y = a->dy.data},
+                 a->workspace);
+        const Tensor made = {a->workspace, shape->dtype, 1, 1, 1, (int)conv_weight_count(shape)};
+        cuda_accumulate(device, &made, a->dweight, a->dy_scale, a->accumulate);
+    }
     if (a->dbias)
         cuda_column_sums(device, a->dy_sums.data ? &a->dy_sums : &a->dy, a->dbias, a->dy_scale,
                          a->accumulate);

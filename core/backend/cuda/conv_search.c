@@ -24,7 +24,7 @@ Tensor conv_tensor_x(const ConvShape *s) {
 }
 
 Tensor conv_tensor_y(const ConvShape *s) {
-    return (Tensor){NULL, s->dtype, s->n, conv_out_h(s), conv_out_w(s), s->c_out};
+    return (Tensor){NULL, s->wide ? DTYPE_F32 : s->dtype, s->n, conv_out_h(s), conv_out_w(s), s->c_out};
 }
 
 int64_t conv_weight_count(const ConvShape *s) {

@@ -105,6 +105,7 @@ OpPlan *cuda_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilo
 OpPlan *cuda_conv_parts_prepare(Device *, const ConvShape *, const int *c_out, int parts);
 void cuda_plan_release(Device *, OpPlan *);
 size_t cuda_norm_backward_workspace(Device *, const NormForward *);
+size_t cuda_norm_mask_bytes(Device *, const NormForward *);
 size_t cuda_attention_workspace(Device *, const Tensor *qkv, int heads, bool backward);
 size_t cuda_optimizer_workspace(Device *, size_t count);
 

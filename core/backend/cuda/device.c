@@ -13,6 +13,7 @@ static const Ops cuda_ops = {
     .conv_parts_prepare = cuda_conv_parts_prepare,
     .plan_release = cuda_plan_release,
     .norm_backward_workspace = cuda_norm_backward_workspace,
+    .norm_mask_bytes = cuda_norm_mask_bytes,
     .attention_workspace = cuda_attention_workspace,
     .optimizer_workspace = cuda_optimizer_workspace,
     .conv_forward = cuda_conv_forward,

@@ -95,8 +95,12 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
     pack_load<float, V>(m.slope + l.lane * V, slope);
     pack_load<float, V>(m.offset + l.lane * V, offset);
     RandomKey key = {};
-    if (tail_drops<TAIL>(drop)) key = norm_drop_key(op.dropout);
+    if (tail_drops<TAIL>(drop)) key = norm_drop_key(op.dropout, blockIdx.y);
     T *y = (T *)op.y.data + l.y;
+    const int rows = blockDim.x >> cut.shift;
+    uint8_t *mask = op.mask ? norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, l.first) +
+                                  (l.element - l.first) / cut.channels
+                            : NULL;
 #pragma unroll 2
     for (int i = 0; i < l.turns; i++) {
         float v[V];
@@ -105,7 +109,10 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
         for (int k = 0; k < V; k++)
             v[k] = activation_value<T>(tail_activation<TAIL>(op),
                                        fmaf(Narrow<T>::value ? v[k] : v[k] - centre[k], slope[k], offset[k]));
-        if (tail_drops<TAIL>(drop)) norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
+        if (tail_drops<TAIL>(drop)) {
+            const uint32_t kept = norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
+            if (V == 8 && mask) mask[i * rows] = (uint8_t)kept;
+        }
         pack_store<T, V>(y + (int64_t)i * l.y_step, v);
     }
 }
@@ -150,6 +157,7 @@ template <typename T, int V> static void forward_run(Device *device, const NormF
 void cuda_norm_forward(Device *device, const NormForward *op) {
     norm_check(op);
     CHECK(same_dtype(op->x[0], op->y), "norm_forward: types differ");
+    if (norm_small_forward(device, op)) return;
     dtype_dispatch(op->x[0].dtype, [&](auto type) {
         using T = decltype(type);
         if (norm_wide<T>(op))

@@ -272,17 +272,30 @@ static inline NormDrop norm_drop_make(const Dropout *dropout, float scale) {
                     (float)((double)scale / (1.0 - (double)dropout->rate))};
 }
 
-__device__ __forceinline__ RandomKey norm_drop_key(const Dropout &dropout) {
+__device__ __forceinline__ RandomKey norm_drop_key(const Dropout &dropout, uint32_t sample) {
     return RandomKey{dropout.draw.seed, STREAM_DROPOUT + dropout.layer, dropout.draw.row->step,
-                     dropout.draw.first_sample + blockIdx.y};
+                     dropout.draw.first_sample + sample};
+}
+
+/* The kept mask, [sample][channels / 8][pixels]: a byte for eight channels of a pixel. */
+__device__ __forceinline__ uint8_t *norm_mask_at(const NormForward &op, int channels, int pixels, int sample,
+                                                 int first) {
+    return op.mask + ((int64_t)sample * channels + first) / 8 * pixels;
+}
+
+/* value *= the mask, from its bits. */
+template <int V> __device__ __forceinline__ void norm_keep(uint32_t bits, NormDrop drop, float (&value)[V]) {
+#pragma unroll
+    for (int k = 0; k < V; k++) value[k] = bits >> k & 1 ? value[k] * drop.kept : 0.0f;
 }
 
 /* value *= the dropout mask of V elements from `element` of the sample's output on: element e reads 16-bit
  * lane e % 8 of random block e / 8 and is kept when that is at least rate * 65536. Both halves of a word are
- * compared in its upper half. */
+ * compared in its upper half. Returns the mask, a bit an element. */
 template <int V>
-__device__ __forceinline__ void norm_drop(const RandomKey &key, NormDrop drop, uint32_t element,
-                                          float (&value)[V]) {
+__device__ __forceinline__ uint32_t norm_drop(const RandomKey &key, NormDrop drop, uint32_t element,
+                                              float (&value)[V]) {
+    uint32_t bits = 0;
     const Random4 block = random_block(key, element / 8);
     const uint32_t first = V == 8 ? 0 : element % 8, threshold = drop.threshold << 16;
 #pragma unroll
@@ -292,15 +305,18 @@ __device__ __forceinline__ void norm_drop(const RandomKey &key, NormDrop drop, u
             lane & 4 ? (lane & 2 ? block.x[3] : block.x[2]) : (lane & 2 ? block.x[1] : block.x[0]);
         const uint32_t draw = lane & 1 ? word & 0xffff0000u : word << 16;
         value[k] = draw >= threshold ? value[k] * drop.kept : 0.0f;
+        if (draw >= threshold) bits |= 1u << k;
     }
+    return bits;
 }
 
 /* Types of 16 bits carry rounding errors that exceed those of x * slope - centre * slope in fp32 by far: for
  * them the centre goes into the offset, and the mean of the first pass needs no correction. */
 template <typename T> struct Narrow { static constexpr bool value = sizeof(T) == 2; };
 
-/* What follows the affine map, known to the compiler for the two cases that the U-Nets have. */
-enum NormTail { TAIL_ANY, TAIL_SILU, TAIL_SILU_DROPOUT };
+/* What follows the affine map, known to the compiler for the cases that the U-Nets have; with the mask, which
+ * the forward pass kept, only backward. */
+enum NormTail { TAIL_ANY, TAIL_SILU, TAIL_SILU_DROPOUT, TAIL_SILU_MASK };
 
 static inline NormTail norm_tail(const NormForward *op) {
     if (op->activation != ACT_SILU) return TAIL_ANY;
@@ -312,10 +328,14 @@ template <int TAIL> __device__ __forceinline__ Activation tail_activation(const 
 }
 
 template <int TAIL> __device__ __forceinline__ bool tail_drops(NormDrop drop) {
-    return TAIL == TAIL_ANY ? drop.threshold != 0 : TAIL == TAIL_SILU_DROPOUT;
+    return TAIL == TAIL_ANY ? drop.threshold != 0 : TAIL == TAIL_SILU_DROPOUT || TAIL == TAIL_SILU_MASK;
 }
 
 /* ---- launching ---- */
+
+/* For images of 8x8 and 16x16 (norm_small.cu); false: not for these. */
+bool norm_small_forward(Device *device, const NormForward *op);
+bool norm_small_backward(Device *device, const NormBackward *op);
 
 static inline void norm_check(const NormForward *op) {
     CHECK(!op->x[1].data || tensor_rows(&op->x[1]) == tensor_rows(&op->x[0]),

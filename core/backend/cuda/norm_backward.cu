@@ -18,10 +18,22 @@ size_t cuda_norm_backward_workspace(Device *device, const NormForward *op) {
     return (size_t)op->x[0].n * 2 * (size_t)op->y.c * sizeof(float);
 }
 
+/* Kept where it is read in bytes: 16-bit types in whole lanes of eight channels, whole 16 bytes a block. */
+size_t cuda_norm_mask_bytes(Device *device, const NormForward *op) {
+    const int pixels = op->y.h * op->y.w;
+    const bool whole = pixels % (16 * NORM_CLUSTER) == 0 || pixels == 64;
+    (void)device;
+    if (dtype_size(op->y.dtype) != 2 || op->activation != ACT_SILU || !whole) return 0;
+    if (op->x[0].c % 8 || op->y.c % 8 || norm_chunk_groups(op, op->y.c / op->groups, 8, 64) == 0) return 0;
+    return (size_t)op->y.n * (size_t)pixels * (size_t)op->y.c / 8;
+}
+
 /* Where a thread finds its pixels: slabs in shared memory, or the tensors. */
 template <typename T> struct NormSlabs {
     T *x, *dy;
     const T *x_from, *dy_from;
+    const uint8_t *mask; /* of the thread's first pixel, in shared memory */
+    int mask_step;
 };
 
 template <typename T, int V, bool CACHED>
@@ -43,7 +55,8 @@ __device__ __forceinline__ void map_load(const NormBackward &op, NormDrop drop, 
     pack_load<float, V>(m.centre + l.lane * V, map.centre);
     pack_load<float, V>(m.slope + l.lane * V, map.slope);
     pack_load<float, V>(m.offset + l.lane * V, map.offset);
-    if (tail_drops<TAIL>(drop)) map.key = norm_drop_key(op.forward.dropout);
+    if (TAIL != TAIL_SILU_MASK && tail_drops<TAIL>(drop))
+        map.key = norm_drop_key(op.forward.dropout, blockIdx.y);
 }
 
 /* x - centre, which 16-bit types leave at x */
@@ -57,8 +70,12 @@ __device__ __forceinline__ void distance_make(const NormMap<V> &map, float (&x)[
 /* dy becomes dv, where x holds the distance. */
 template <typename T, int V, int TAIL>
 __device__ __forceinline__ void gradient_make(const NormBackward &op, NormDrop drop, const NormMap<V> &map,
-                                              const NormLane &l, int i, const float (&x)[V], float (&dy)[V]) {
-    if (tail_drops<TAIL>(drop)) norm_drop<V>(map.key, drop, (uint32_t)(l.element + i * l.y_step), dy);
+                                              const NormSlabs<T> &s, const NormLane &l, int i,
+                                              const float (&x)[V], float (&dy)[V]) {
+    if (TAIL == TAIL_SILU_MASK)
+        norm_keep<V>(s.mask[i * s.mask_step], drop, dy);
+    else if (tail_drops<TAIL>(drop))
+        norm_drop<V>(map.key, drop, (uint32_t)(l.element + i * l.y_step), dy);
 #pragma unroll
     for (int k = 0; k < V; k++) {
         const float v = fmaf(x[k], map.slope[k], map.offset[k]);
@@ -78,7 +95,7 @@ __device__ __forceinline__ void sums_make(const NormBackward &op, const NormCut 
         float x[V], dv[V];
         pixel_load<T, V, CACHED>(s, l, i, x, dv);
         distance_make<T, V>(map, x);
-        gradient_make<T, V, TAIL>(op, drop, map, l, i, x, dv);
+        gradient_make<T, V, TAIL>(op, drop, map, s, l, i, x, dv);
 #pragma unroll
         for (int k = 0; k < V; k++) {
             sums[k] += dv[k];
@@ -190,7 +207,7 @@ __device__ __forceinline__ void gradient_write(const NormBackward &op, const Nor
             if (add) pack_widen<T, V>(more[i], added);
             pixel_load<T, V, CACHED>(s, l, first + i, x, out);
             distance_make<T, V>(map, x);
-            if (!CACHED) gradient_make<T, V, TAIL>(op, drop, map, l, first + i, x, out);
+            if (!CACHED) gradient_make<T, V, TAIL>(op, drop, map, s, l, first + i, x, out);
 #pragma unroll
             for (int k = 0; k < V; k++) {
                 out[k] = fmaf(-x[k], b[k], fmaf(map.slope[k], out[k], -a[k]));
@@ -203,6 +220,16 @@ __device__ __forceinline__ void gradient_write(const NormBackward &op, const Nor
     if (op.dbias.data) bias_gradient<V>(op, cut, m, l, sums);
 }
 
+/* Starts to fetch the block's share of the mask, [lanes][pixels of the block]. */
+__device__ __forceinline__ void mask_fetch(const NormForward &op, const NormCut &cut, uint8_t *slab) {
+    const int chunk = blockIdx.x / cut.cluster, begin = blockIdx.x % cut.cluster * cut.part;
+    const uint8_t *from = norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, chunk * cut.chunk) + begin;
+    for (int i = threadIdx.x * 16; i < cut.lanes * cut.part; i += blockDim.x * 16) {
+        const int lane = i / cut.part;
+        __pipeline_memcpy_async(slab + i, from + (int64_t)lane * cut.pixels + i - lane * cut.part, 16);
+    }
+}
+
 template <typename T, int V, bool CACHED, int TAIL>
 __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     norm_backward_kernel(NormBackward op, NormCut cut, NormDrop drop) {
@@ -211,15 +238,23 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     const NormMemory m = norm_memory((float *)shared, width);
     const NormLane l = norm_lane<V>(op.forward, cut);
     T *slab = (T *)((float *)shared + norm_lines(blockDim.x) * width);
-    const NormSlabs<T> s = {slab, slab + cut.part * cut.chunk, (const T *)op.forward.x[l.source].data + l.x,
-                            (const T *)op.dy.data + l.y};
+    const int slab_size = cut.part * cut.chunk;
+    uint8_t *mask = (uint8_t *)(slab + 2 * slab_size);
+    const NormSlabs<T> s = {slab,
+                            slab + slab_size,
+                            (const T *)op.forward.x[l.source].data + l.x,
+                            (const T *)op.dy.data + l.y,
+                            mask + l.lane * cut.part + (threadIdx.x >> cut.shift),
+                            (int)(blockDim.x >> cut.shift)};
     if (CACHED) {
         norm_fetch<T, V>(s.x, s.x_from, l.x_step, l);
         norm_fetch<T, V>(s.dy, s.dy_from, l.y_step, l);
     }
+    if (TAIL == TAIL_SILU_MASK) mask_fetch(op.forward, cut, mask);
     __pipeline_commit();
     maps_make<T>(op.forward, cut, m);
     __pipeline_wait_prior(0);
+    if (TAIL == TAIL_SILU_MASK) __syncthreads(); /* the mask was fetched for each other */
     sums_make<T, V, CACHED, TAIL>(op, cut, drop, s, m, l);
     means_make<T>(op.forward, cut, m, width);
     parameter_gradients(op, cut, m, width);
@@ -245,20 +280,26 @@ __global__ void samples_sum_kernel(const float *partial, int samples, int channe
 template <typename T, int V> static void backward_run(Device *device, const NormBackward *op) {
     const NormForward *forward = &op->forward;
     const NormCut cut = norm_cut(forward, V, 2, norm_attribute(device, cudaDevAttrClusterLaunch));
+    const size_t mask = forward->mask ? (size_t)cut.lanes * cut.part : 0;
     size_t bytes;
     void (*kernel)(NormBackward, NormCut, NormDrop) = norm_backward_kernel<T, V, false, TAIL_ANY>;
-    if (norm_fits(device, cut, V, 2 * (size_t)cut.part * cut.chunk * sizeof(T), &bytes)) {
+    if (norm_fits(device, cut, V, 2 * (size_t)cut.part * cut.chunk * sizeof(T) + mask, &bytes)) {
         kernel = norm_backward_kernel<T, V, true, TAIL_ANY>;
         if constexpr (V > 1) {
             if (norm_tail(forward) == TAIL_SILU) kernel = norm_backward_kernel<T, V, true, TAIL_SILU>;
             if (norm_tail(forward) == TAIL_SILU_DROPOUT)
-                kernel = norm_backward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
+                kernel = forward->mask ? norm_backward_kernel<T, V, true, TAIL_SILU_MASK>
+                                       : norm_backward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
         }
     }
     norm_launch(device, kernel, op, forward, cut, norm_drop_make(&forward->dropout, op->dy_scale), bytes);
+}
+
+static void parameters_sum(Device *device, const NormBackward *op) {
+    const int channels = norm_channels(&op->forward);
     if (!op->dgamma && !op->dbeta) return;
-    samples_sum_kernel<<<blocks_for(2 * cut.channels, 32), dim3(32, 32), 0, cuda_stream(device)>>>(
-        (const float *)op->workspace, forward->x[0].n, cut.channels, op->dgamma, op->dbeta, op->accumulate);
+    samples_sum_kernel<<<blocks_for(2 * channels, 32), dim3(32, 32), 0, cuda_stream(device)>>>(
+        (const float *)op->workspace, op->forward.x[0].n, channels, op->dgamma, op->dbeta, op->accumulate);
     CUDA_LAUNCHED("samples_sum");
 }
 
@@ -268,11 +309,13 @@ void cuda_norm_backward(Device *device, const NormBackward *op) {
         CHECK(same_dtype(op->forward.x[0], op->dx[i]) && same_dtype(op->forward.x[0], op->add[i]),
               "norm_backward: types differ");
     CHECK(same_dtype(op->forward.x[0], op->dy), "norm_backward: types differ");
-    dtype_dispatch(op->dy.dtype, [&](auto type) {
-        using T = decltype(type);
-        if (norm_wide<T>(&op->forward))
-            backward_run<T, Wide<T>::value>(device, op);
-        else
-            backward_run<T, 1>(device, op);
-    });
+    if (!norm_small_backward(device, op))
+        dtype_dispatch(op->dy.dtype, [&](auto type) {
+            using T = decltype(type);
+            if (norm_wide<T>(&op->forward))
+                backward_run<T, Wide<T>::value>(device, op);
+            else
+                backward_run<T, 1>(device, op);
+        });
+    parameters_sum(device, op);
 }
