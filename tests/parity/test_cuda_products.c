@@ -144,8 +144,8 @@ static void test_conv(void **state) {
 
 static const struct {
     int n, h, w, c0, c1, out;
-} linear_shapes[] = {
-    {3, 8, 8, 32, 0, 96}, {2, 4, 4, 40, 24, 16}, {5, 1, 1, 64, 0, 128}, {7, 1, 1, 24, 8, 10}};
+} linear_shapes[] = {{3, 8, 8, 32, 0, 96}, {2, 4, 4, 40, 24, 16},  {5, 1, 1, 64, 0, 128},
+                     {7, 1, 1, 24, 8, 10}, {96, 1, 1, 64, 0, 160}, {64, 1, 1, 32, 96, 32}};
 
 static void linear_case(int number) {
     const int n = linear_shapes[number].n, h = linear_shapes[number].h, w = linear_shapes[number].w;

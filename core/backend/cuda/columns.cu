@@ -1,9 +1,9 @@
 /* Sums over rows, column by column: how biases get their gradients. The rows are cut into parts; a block adds
  * one part of 32 lanes' worth of columns into the scratch memory, and a second kernel adds the parts in
- * double, in a fixed order. */
+ * double, in a fixed order; of few rows in fp32 it adds the rows themselves. */
 #include "backend/cuda/elements.cuh"
 
-enum { LANES = 32, ROWS = 8, PARTS_MAX = 512 };
+enum { LANES = 32, ROWS = 8, PARTS_MAX = 512, FEW_ROWS = 1024 };
 
 template <typename T, int V>
 __global__ void columns_part_kernel(const T *x, int64_t rows, int channels, int64_t part_rows,
@@ -46,7 +46,18 @@ static void columns_part(const Tensor *x, int parts, int64_t part_rows, float *p
         <<<grid, block, 0, stream>>>((const T *)x->data, tensor_rows(x), x->c, part_rows, partial);
 }
 
+static void columns_total(Device *device, const float *partial, int parts, int channels, float *out,
+                          float scale, bool accumulate) {
+    columns_total_kernel<<<blocks_for(channels, 32), dim3(32, 32), 0, cuda_stream(device)>>>(
+        partial, parts, channels, out, scale, accumulate);
+    CUDA_LAUNCHED("columns_total");
+}
+
 void cuda_column_sums(Device *device, const Tensor *x, float *out, float scale, bool accumulate) {
+    if (x->dtype == DTYPE_F32 && tensor_rows(x) <= FEW_ROWS) {
+        columns_total(device, (const float *)x->data, (int)tensor_rows(x), x->c, out, scale, accumulate);
+        return;
+    }
     const int64_t rows = tensor_rows(x), fit = SCRATCH_FLOATS / x->c;
     const int64_t wanted = (rows + 8 * ROWS - 1) / (8 * ROWS);
     int64_t parts = wanted < PARTS_MAX ? wanted : (int64_t)PARTS_MAX;
@@ -64,7 +75,5 @@ void cuda_column_sums(Device *device, const Tensor *x, float *out, float scale, 
             columns_part<T, 1>(x, (int)parts, part_rows, partial, stream);
     });
     CUDA_LAUNCHED("columns_part");
-    columns_total_kernel<<<blocks_for(x->c, 32), dim3(32, 32), 0, stream>>>(partial, (int)parts, x->c, out,
-                                                                            scale, accumulate);
-    CUDA_LAUNCHED("columns_total");
+    columns_total(device, partial, (int)parts, x->c, out, scale, accumulate);
 }

@@ -128,6 +128,7 @@ static ProductFound *algorithm_find(Device *device, const Product *product) {
 }
 
 void cuda_product(Device *device, const Product *p) {
+    if (cuda_product_small(device, p)) return;
     const ProductFound *found = algorithm_find(device, p);
     if (p->bias) attribute_set(found->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
     BLAS_CHECK(cublasLtMatmul(cuda_context(device)->blas_lt, found->operation, &p->alpha, p->a.data,
