@@ -137,15 +137,15 @@ typedef struct NormBackward {
 } NormBackward;
 
 /* Separable FIR resampling by 2 with the normalised filter `taps` (EDM's order and padding): `up` multiplies
- * the image size by two and carries gain 4, otherwise it is halved. `adjoint` runs the transposed operator
- * (dy -> dx). `pad` is the zero padding of the corresponding convolution. y = scale * op(x) + add_scale *
- * add. */
+ * the image size by two and carries gain 4, otherwise it is halved, or with `smooth` filtered at every pixel.
+ * `adjoint` runs the transposed operator (dy -> dx). `pad` is the zero padding of the corresponding
+ * convolution. y = scale * op(x) + add_scale * add. */
 typedef struct Resample {
     Tensor x, y, add;
     int tap_count;
     float taps[8]; /* one dimension, sum 1 */
     int pad;
-    bool up, adjoint;
+    bool up, smooth, adjoint;
     float scale, add_scale;
 } Resample;
 

@@ -90,6 +90,7 @@ typedef struct NormNode {
 Value graph_norm(Graph *, Value x, NormNode);
 
 Value graph_resample(Graph *, Value x, int tap_count, const float *taps, int pad, bool up);
+Value graph_smooth(Graph *, Value x, int tap_count, const float *taps, int pad); /* at every pixel */
 Value graph_bilinear(Graph *, Value x, BilinearGrid, int h, int w);
 /* Of bytes; `values` are 256 parameters, what each byte stands for. */
 Value graph_bilinear_bytes(Graph *, Value x, BilinearGrid, int h, int w, ParamOffset values);

@@ -158,6 +158,18 @@ Value graph_resample(Graph *graph, Value x, int tap_count, const float *taps, in
     return node_add(graph, node, out, false);
 }
 
+Value graph_smooth(Graph *graph, Value x, int tap_count, const float *taps, int pad) {
+    Tensor out = shape_of(graph, x);
+    Node node = {.kind = NODE_RESAMPLE,
+                 .in = {x, NO_VALUE, NO_VALUE, NO_VALUE},
+                 .resample = {.tap_count = tap_count, .pad = pad, .smooth = true}};
+    CHECK(tap_count <= 8, "%s: %d taps, at most 8", graph->scope, tap_count);
+    memcpy(node.resample.taps, taps, (size_t)tap_count * sizeof *taps);
+    out.h += 2 * pad - tap_count + 1;
+    out.w += 2 * pad - tap_count + 1;
+    return node_add(graph, node, out, false);
+}
+
 Value graph_bilinear(Graph *graph, Value x, BilinearGrid grid, int h, int w) {
     Tensor out = shape_of(graph, x);
     out.h = h, out.w = w;

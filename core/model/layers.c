@@ -88,6 +88,13 @@ Value layer_conv(Builder *b, const char *name, Value x, int c_in, int c_out, int
     return graph_conv(b->graph, x, conv_node(b, name, c_in, c_out, pad, init, residual, scale));
 }
 
+Value layer_conv_down(Builder *b, const char *name, Value x, int c_in, int c_out, LayerInit init) {
+    ConvNode node = conv_node(b, name, c_in, c_out, 0, init, NO_VALUE, 1);
+    node.stride = 2;
+    return graph_conv(b->graph, graph_smooth(b->graph, x, b->tap_count, b->taps, 1 + (b->tap_count - 1) / 2),
+                      node);
+}
+
 Value layer_image(Builder *b, const char *name, Value x, int c_in, int c_out, LayerInit init,
                   Value residual) {
     ConvNode node = conv_node(b, name, c_in, c_out, 1, init, residual, 1);

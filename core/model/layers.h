@@ -50,6 +50,10 @@ Value layer_linear(Builder *, const char *name, Value x, int c_in, int c_out, La
                    Value residual);
 Value layer_conv(Builder *, const char *name, Value x, int c_in, int c_out, int pad, LayerInit,
                  Value residual, float scale);
+/* 3x3, then halved with the model's filter: made in the other order, the filter at every pixel of x and a
+ * convolution of stride 2, which is the same function (both are linear, and padded for both at once) at a
+ * quarter of the work. The bias passes through the filter, whose taps sum to one. */
+Value layer_conv_down(Builder *, const char *name, Value x, int c_in, int c_out, LayerInit);
 /* 3x3, from features of any type to an image in fp32, with weights in fp32. */
 Value layer_image(Builder *, const char *name, Value x, int c_in, int c_out, LayerInit, Value residual);
 /* 1x1 convolution over both halves; `heads` > 0 for query, key and value. */

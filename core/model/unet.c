@@ -121,17 +121,14 @@ static void encode_first(Trunk *t) {
 }
 
 /* The input pyramid: the previous one through a 3x3 convolution and the FIR filter, added to the features;
- * the sum is the next pyramid. The convolution pads for both; its bias passes through the filter, whose taps
- * sum to one. */
+ * the sum is the next pyramid. */
 static void encode_pyramid(Trunk *t, int level) {
     char name[64];
     Builder *b = &t->b;
-    const int res = level_resolution(t, level), filter_pad = (b->tap_count - 1) / 2;
+    const int res = level_resolution(t, level);
     snprintf(name, sizeof name, "enc.%dx%d_aux_residual", res, res);
     graph_scope(b->graph, name);
-    Value h = layer_conv(b, name, t->pyramid, t->pyramid_channels, t->x.channels, 1 + filter_pad, b->init,
-                         NO_VALUE, 1);
-    h = layer_resample(b, h, RESAMPLING_DOWN, 0);
+    const Value h = layer_conv_down(b, name, t->pyramid, t->pyramid_channels, t->x.channels, b->init);
     t->pyramid = t->x.value = graph_add(b->graph, t->x.value, h, sqrtf(0.5f), sqrtf(0.5f));
     t->pyramid_channels = t->x.channels;
     t->skips[t->skip_count - 1] = t->x;

@@ -66,25 +66,32 @@ static const struct {
                {4, 1, 24, {0.125f, 0.375f, 0.375f, 0.125f}},
                {4, 1, 3, {0.1f, 0.2f, 0.3f, 0.4f}}};
 
-static void resample_case(int number, bool up, bool adjoint) {
+static void resample_case(int number, bool up, bool smooth, bool adjoint) {
     const int taps = filters[number].taps, pad = filters[number].pad, c = filters[number].channels;
     const bool doubles = up != adjoint;
-    const int x_size = doubles ? 4 : 8, y_size = doubles ? 8 : 4;
+    const int small = smooth ? 8 + 2 * pad - taps + 1 : 4;
+    const int x_size = doubles ? small : 8, y_size = doubles ? 8 : small;
     const Both x = both_random(dtype, 2, x_size, x_size, c), y = both_random(dtype, 2, y_size, y_size, c);
     for (int s = 0; s < SIDES; s++) {
-        Resample op = {
-            .x = x.at[s], .y = y.at[s], .tap_count = taps, .pad = pad, .up = up, .adjoint = adjoint};
+        Resample op = {.x = x.at[s],
+                       .y = y.at[s],
+                       .tap_count = taps,
+                       .pad = pad,
+                       .up = up,
+                       .smooth = smooth,
+                       .adjoint = adjoint};
         op.scale = 0.8f, op.add_scale = -0.6f;
         if (number != 1) op.add = y.at[s];
         memcpy(op.taps, filters[number].tap, sizeof op.taps);
         sides[s]->ops->resample(sides[s], &op);
     }
-    near_check(&y, "resample", 100 * number + 10 * up + adjoint);
+    near_check(&y, "resample", 100 * number + 20 * smooth + 10 * up + adjoint);
 }
 
 static void resample_body(void) {
     for (int i = 0; i < LENGTH(filters); i++)
-        for (int way = 0; way < 4; way++) resample_case(i, way & 1, way & 2);
+        for (int way = 0; way < 6; way++)
+            resample_case(i, way < 4 && way & 1, way >= 4, way >= 4 ? way & 1 : way & 2);
 }
 
 static void test_resample(void **state) {

@@ -17,10 +17,10 @@ static double *axis_matrix(const Resample *op, int inputs, int outputs) {
     const int from = forward ? inputs : outputs, to = forward ? outputs : inputs;
     double *matrix = array_poisoned((size_t)inputs * outputs * sizeof(double));
     for (int i = 0; i < inputs * outputs; i++) matrix[i] = 0.0;
-    const int small = op->up ? from : to;
+    const int small = op->up ? from : to, step = op->smooth ? 1 : 2;
     for (int s = 0; s < small; s++) {
         for (int t = 0; t < op->tap_count; t++) {
-            const int large = 2 * s + t - op->pad, i = op->up ? s : large, o = op->up ? large : s;
+            const int large = step * s + t - op->pad, i = op->up ? s : large, o = op->up ? large : s;
             if (large < 0 || large >= (op->up ? to : from)) continue;
             matrix[forward ? o * inputs + i : i * inputs + o] += (op->up ? 2.0 : 1.0) * op->taps[t];
         }
@@ -60,13 +60,18 @@ static const FilterCase filters[] = {
     {8, {0.3f, -0.2f, 0.15f, 0.05f, 0.35f, 0.25f, -0.1f, 0.2f}},
 };
 
-/* The four variants of one filter, size and padding; false when the sizes allow none. */
+/* The six variants of one filter, size and padding; false when the sizes allow none. */
 static bool resample_make(Resample *op, const FilterCase *filter, int pad, int variant, int h, int w, int c) {
-    *op = (Resample){
-        .tap_count = filter->count, .pad = pad, .up = variant & 1, .adjoint = variant & 2, .scale = 1.0f};
+    *op = (Resample){.tap_count = filter->count,
+                     .pad = pad,
+                     .up = variant == 1 || variant == 3,
+                     .smooth = variant >= 4,
+                     .adjoint = variant == 2 || variant == 3 || variant == 5,
+                     .scale = 1.0f};
     memcpy(op->taps, filter->taps, sizeof op->taps);
     const int border = 2 * pad - filter->count;
-    const int small_h = op->up ? h : (h + border) / 2 + 1, small_w = op->up ? w : (w + border) / 2 + 1;
+    const int step = op->smooth ? 1 : 2;
+    const int small_h = op->up ? h : (h + border) / step + 1, small_w = op->up ? w : (w + border) / step + 1;
     const int large_h = op->up ? 2 * (h - 1) - border : h, large_w = op->up ? 2 * (w - 1) - border : w;
     if (h + border < 0 || w + border < 0 || large_h < 1 || large_w < 1) return false;
     const bool grows = op->up != op->adjoint;
@@ -96,24 +101,25 @@ static void test_resample(void **state) {
         for (int pad = 0; pad < 4; pad++) {
             arrays_teardown(state);
             arrays_setup(state);
-            for (int i = 0; i < 4 * LENGTH(sizes); i++) {
-                const int *size = sizes[i / 4];
+            for (int i = 0; i < 6 * LENGTH(sizes); i++) {
+                const int *size = sizes[i / 6];
                 Resample op;
-                if (!resample_make(&op, &filters[f], pad, i % 4, size[0], size[1], size[2])) continue;
+                if (!resample_make(&op, &filters[f], pad, i % 6, size[0], size[1], size[2])) continue;
                 resample_check(&op);
                 run++;
             }
         }
     }
-    assert_true(run > 150);
+    assert_true(run > 250);
 }
 
 static void test_resample_is_adjoint(void **state) {
     (void)state;
-    for (int variant = 0; variant < 2; variant++) {
+    const int variants[] = {0, 1, 4};
+    for (int v = 0; v < LENGTH(variants); v++) {
         for (int f = 0; f < LENGTH(filters); f++) {
             Resample op;
-            assert_true(resample_make(&op, &filters[f], (filters[f].count - 1) / 2, variant, 8, 6, 20));
+            assert_true(resample_make(&op, &filters[f], (filters[f].count - 1) / 2, variants[v], 8, 6, 20));
             device->ops->resample(device, &op);
             Resample back = op;
             back.adjoint = true;

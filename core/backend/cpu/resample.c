@@ -3,8 +3,9 @@
  *
  *     halving    y[o] = sum_t f[t] x[2o + t - p]                      (also the adjoint of doubling)
  *     doubling   y[o] = sum_t f[t] x[i]  over all  2i + t - p = o     (also the adjoint of halving)
+ *     smoothing  y[o] = sum_t f[t] x[o + t - p]          (its own adjoint, with f reversed and T - 1 - p)
  *
- * Either way an output reads a few neighbouring inputs with fixed weights, its footprint. So all four
+ * Either way an output reads a few neighbouring inputs with fixed weights, its footprint. So all these
  * operators are one loop: add the rows of the vertical footprint into a buffer that stays in the cache, then
  * for each column the pixels of the horizontal footprint. Both steps are the same weighted sum of equally
  * spaced pieces of memory.
@@ -22,12 +23,20 @@ typedef struct Footprint {
 } Footprint;
 
 static bool resample_doubles(const Resample *op) {
-    return op->up != op->adjoint;
+    return !op->smooth && op->up != op->adjoint;
+}
+
+static Footprint footprint_smooth(const Resample *op, int o) {
+    const int last = op->tap_count - 1;
+    Footprint f = {.first = o - (op->adjoint ? last - op->pad : op->pad), .count = op->tap_count};
+    for (int k = 0; k <= last; k++) f.weight[k] = op->taps[op->adjoint ? last - k : k];
+    return f;
 }
 
 /* Footprint of output `o` before the borders are cut off. Of a doubled axis every other tap meets an input.
  */
 static Footprint footprint_whole(const Resample *op, int o) {
+    if (op->smooth) return footprint_smooth(op, o);
     const bool doubles = resample_doubles(op);
     const int phase = doubles ? (o + op->pad) % 2 : 0, stride = doubles ? 2 : 1;
     const float gain = op->up ? 2.0f : 1.0f;
@@ -140,7 +149,9 @@ static void row_write(const Resample *op, int64_t row, const float *in, const Fo
 static void check_axis(const Resample *op, int x, int y) {
     const int large = resample_doubles(op) ? y : x, small = resample_doubles(op) ? x : y;
     const int span = large + 2 * op->pad - op->tap_count;
-    const bool fits = span >= 0 && small == span / 2 + 1 && !(op->up && span % 2);
+    const bool fits = op->smooth ? op->adjoint ? x == y + 2 * op->pad - op->tap_count + 1
+                                               : y == x + 2 * op->pad - op->tap_count + 1
+                                 : span >= 0 && small == span / 2 + 1 && !(op->up && span % 2);
     CHECK(fits, "resample: %d does not become %d with %d taps and padding %d", x, y, op->tap_count, op->pad);
 }
 

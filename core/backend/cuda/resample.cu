@@ -11,10 +11,17 @@ typedef struct Footprint {
 
 /* `doubles`: the output is the larger image; every other tap meets an input, the highest one first. What lies
  * outside is padding, which is zero. */
-__device__ __forceinline__ Footprint footprint_make(int o, int inputs, int taps, int pad, bool doubles) {
+__device__ __forceinline__ Footprint footprint_make(const Resample &op, int o, int inputs, bool doubles) {
+    const int taps = op.tap_count, pad = op.pad;
     Footprint f;
     int last;
-    if (doubles) {
+    if (op.smooth) {
+        f.first = o - (op.adjoint ? taps - 1 - pad : pad);
+        f.count = taps;
+        f.tap = op.adjoint ? taps - 1 : 0;
+        f.tap_step = op.adjoint ? -1 : 1;
+        last = f.first + taps - 1;
+    } else if (doubles) {
         const int phase = (o + pad) % 2;
         last = (o + pad) / 2;
         f.count = (taps - phase + 1) / 2;
@@ -42,8 +49,8 @@ template <typename T, int V> __global__ void resample_kernel(Resample op, bool d
     const int lanes = op.y.c / V, image = blockIdx.x / op.y.h, row = blockIdx.x % op.y.h;
     const int i = blockIdx.y * BLOCK + threadIdx.x, column = i / lanes, channel = (i - column * lanes) * V;
     if (column >= op.y.w) return;
-    const Footprint h = footprint_make(column, op.x.w, op.tap_count, op.pad, doubles);
-    const Footprint v = footprint_make(row, op.x.h, op.tap_count, op.pad, doubles);
+    const Footprint h = footprint_make(op, column, op.x.w, doubles);
+    const Footprint v = footprint_make(op, row, op.x.h, doubles);
     const T *in =
         (const T *)op.x.data + (((int64_t)image * op.x.h + v.first) * op.x.w + h.first) * op.x.c + channel;
     float sum[V] = {};
@@ -167,12 +174,14 @@ template <typename T, int V> static void resample_run(const Resample *op, bool d
 /* Sizes along one axis, by the formulas of a convolution and its transpose. */
 static void check_axis(const Resample *op, bool doubles, int x, int y) {
     const int large = doubles ? y : x, small = doubles ? x : y, span = large + 2 * op->pad - op->tap_count;
-    const bool fits = span >= 0 && small == span / 2 + 1 && !(op->up && span % 2);
+    const bool fits = op->smooth ? op->adjoint ? x == y + 2 * op->pad - op->tap_count + 1
+                                               : y == x + 2 * op->pad - op->tap_count + 1
+                                 : span >= 0 && small == span / 2 + 1 && !(op->up && span % 2);
     CHECK(fits, "resample: %d does not become %d with %d taps and padding %d", x, y, op->tap_count, op->pad);
 }
 
 void cuda_resample(Device *device, const Resample *op) {
-    const bool doubles = op->up != op->adjoint;
+    const bool doubles = !op->smooth && op->up != op->adjoint;
     CHECK(op->tap_count >= 1 && op->tap_count <= 8 && op->pad >= 0, "resample: %d taps", op->tap_count);
     CHECK(op->x.n == op->y.n && op->x.c == op->y.c, "resample: images or channels differ");
     CHECK(same_dtype(op->x, op->y) && same_dtype(op->add, op->y), "resample: types differ");
