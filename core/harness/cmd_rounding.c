@@ -85,12 +85,17 @@ static bool run_measure(const RoundingOptions *options, const RoundingSetup *set
     return rows_store(store, run, step, options->images, setup->device, rows, count, error);
 }
 
+static bool task_check(const RunRow *run, const Config *config, Error *error) {
+    return config->task == TASK_CONSISTENCY ||
+           error_set(error, "run %s trained a classifier, which has no noise levels", run->id);
+}
+
 static bool run_open(const RoundingOptions *options, const Paths *paths, Store *store, const RunRow *run,
                      Device *device, Error *error) {
     char path[1024], features[1024];
     Config config;
     Dataset data;
-    if (!loaded_find(run, paths->results, path, &config, error) ||
+    if (!loaded_find(run, paths->results, path, &config, error) || !task_check(run, &config, error) ||
         !dataset_open(&config.data, paths->data, &data, error))
         return false;
     const RoundingSetup setup = {.checkpoint = path,

@@ -8,6 +8,7 @@
 #include "ct/ct.h"
 #include "ct/perceptual.h"
 #include "model/features.h"
+#include "train/dataset.h"
 #include "train/safetensors.h"
 
 /* ---- stored files ---- */
@@ -38,7 +39,10 @@ typedef struct FeatureRequest {
     bool tf32;     /* its convolutions may round to TF32 */
 } FeatureRequest;
 
-/* Reads and prepares; the file must have this SHA-256 unless `hash` is NULL. */
+/* What a perceptual distance asks for, on images of this data set. */
+FeatureRequest features_request(const FeatureConfig *, const Dataset *, int images, bool tf32);
+
+/* Reads and prepares; the file must have this SHA-256 (features_unchanged()). */
 bool features_open(const char *path, const char *hash, const FeatureRequest *, Device *, FeatureNetwork *,
                    Error *);
 void features_close(FeatureNetwork *, Device *);
@@ -46,7 +50,7 @@ void features_close(FeatureNetwork *, Device *);
 /* Device memory that the opened network and the measuring of distances will take. */
 bool features_memory(const char *path, const FeatureRequest *, const Device *, size_t *bytes, Error *);
 
-/* Whether the file has this SHA-256; NULL fits all. */
+/* Whether the file has this SHA-256; NULL and "any" fit all. */
 bool features_unchanged(const char *path, const char *hash, Error *);
 
 /* Kind and sizes of a file's network; what it is recorded for stays 0. */

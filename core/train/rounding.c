@@ -128,14 +128,9 @@ static bool checkpoint_open(Measure *m, int64_t *step, Error *error) {
 /* Its products are not rounded, whatever the network's are. */
 static bool distance_open(Measure *m, Error *error) {
     const RoundingSetup *s = m->setup;
-    const FeatureRequest request = {.n = m->n,
-                                    .h = s->data->height,
-                                    .w = s->data->width,
-                                    .c = s->data->channels,
-                                    .pool = s->ct->perceptual.pool,
-                                    .size = s->ct->perceptual.size};
+    const FeatureRequest request = features_request(&s->ct->perceptual, s->data, m->n, false);
     return s->ct->distance != DISTANCE_PERCEPTUAL ||
-           features_open(s->features, NULL, &request, s->device, &m->features, error);
+           features_open(s->features, s->ct->perceptual.hash, &request, s->device, &m->features, error);
 }
 
 /* The largest divisor of the batch up to what four networks of the papers leave room for. */

@@ -50,15 +50,9 @@ static int micro_batch_cpu(const TrainSetup *s) {
     return micro;
 }
 
-static FeatureRequest features_request(const TrainSetup *s, int images) {
-    return (FeatureRequest){.n = images,
-                            .h = s->data->height,
-                            .w = s->data->width,
-                            .c = s->data->channels,
-                            .pool = s->ct->perceptual.pool,
-                            .size = s->ct->perceptual.size,
-                            .pixels = s->ct->perceptual.pixels,
-                            .tf32 = network_precision(s->device, s->precision) != PRECISION_FP32};
+static FeatureRequest request_of(const TrainSetup *s, int images) {
+    const bool tf32 = network_precision(s->device, s->precision) != PRECISION_FP32;
+    return features_request(&s->ct->perceptual, s->data, images, tf32);
 }
 
 /* What other runs on the same device leave. */
@@ -77,7 +71,7 @@ static int micro_batch_fit(const TrainSetup *s, Error *error) {
                                 .precision = s->precision,
                                 .resolution = s->data->height,
                                 .channels = s->data->channels};
-    const FeatureRequest features = features_request(s, s->train->batch);
+    const FeatureRequest features = request_of(s, s->train->batch);
     size_t available = memory_share(s), taken = 0;
     if (s->features && !features_memory(s->features, &features, s->device, &taken, error)) return 0;
     available -= taken < available ? taken : available;
@@ -194,10 +188,8 @@ static bool features_make(Trainer *t, Error *error) {
     const TrainSetup *s = &t->setup;
     if (s->classifier || s->ct->distance != DISTANCE_PERCEPTUAL) return true;
     CHECK(s->features, "a perceptual distance without a network");
-    const FeatureRequest request = features_request(s, t->network.n);
-    const char *hash = s->ct->perceptual.hash;
-    if (!features_open(s->features, strcmp(hash, "any") ? hash : NULL, &request, s->device, &t->features,
-                       error))
+    const FeatureRequest request = request_of(s, t->network.n);
+    if (!features_open(s->features, s->ct->perceptual.hash, &request, s->device, &t->features, error))
         return false;
     objective_use_features(t->objective, &t->features);
     return true;

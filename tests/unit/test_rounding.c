@@ -6,6 +6,7 @@
 #include "harness/answers.h"
 #include "tests/unit/store_fixture.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/feature_file.h"
 #include "tests/unit/toy.h"
 
 static void ratios_are_of_each_image(void **state) {
@@ -114,6 +115,37 @@ static void every_side_sees_the_same_draws(void **state) {
     check_nothing_differs(&model, &ct);
 }
 
+/* The network of a perceptual distance is the run's own: image tap and checksum included. */
+static void a_perceptual_distance_takes_part(void **state) {
+    (void)state;
+    Device *device = toy_device();
+    const ModelConfig model = toy_model();
+    CtConfig ct = toy_ct();
+    const Dataset data = toy_data();
+    const int N = 5;
+    char path[1024];
+    RoundingRow rows[PRECISIONS];
+    int64_t step;
+    Error error;
+    checkpoint_make(device, &ct, &model, path);
+    ct.distance = DISTANCE_PERCEPTUAL;
+    ct.perceptual = (FeatureConfig){.hash = "any", .pixels = 1};
+    const RoundingSetup setup = {.checkpoint = path,
+                                 .model = &model,
+                                 .ct = &ct,
+                                 .data = &data,
+                                 .device = device,
+                                 .images = 4,
+                                 .loss_scale = 65536,
+                                 .features = classifier_write("loss.safetensors", "classifier", "8")};
+    if (!rounding_measure(&setup, &N, 1, rows, &step, &error)) fail_msg("%s", error.text);
+    for (int i = 0; i < PRECISIONS; i++) assert_true(rows[i].median == 0 && rows[i].cosine > 1 - 1e-7);
+    strcpy(ct.perceptual.hash, "0123");
+    assert_false(rounding_measure(&setup, &N, 1, rows, &step, &error));
+    assert_non_null(strstr(error.text, "SHA-256"));
+    device_close(device);
+}
+
 static void a_file_without_the_weights_is_named(void **state) {
     (void)state;
     Device *device = toy_device();
@@ -185,6 +217,7 @@ int main(void) {
         cmocka_unit_test(quantiles_interpolate),
         cmocka_unit_test(the_fastest_within_the_bound_is_chosen),
         IN_SCRATCH(every_side_sees_the_same_draws),
+        IN_SCRATCH(a_perceptual_distance_takes_part),
         IN_SCRATCH(a_file_without_the_weights_is_named),
         cmocka_unit_test_setup_teardown(what_was_measured_is_kept_and_answered, fixture_open, fixture_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
