@@ -89,7 +89,10 @@ static int repeats_combine(const Evaluation *all, int count, int repeats, Evalua
         Evaluation *one = &out[2 * i], *spread = &out[2 * i + 1];
         *one = all[i];
         one->value = mean;
-        snprintf(one->protocol, sizeof one->protocol, "%.50s; mean of %d repeats", all[i].protocol, repeats);
+        char *protocol = text_format("%s; mean of %d repeats", all[i].protocol, repeats);
+        CHECK(strlen(protocol) < sizeof one->protocol, "'%s' is too long for a protocol", protocol);
+        strcpy(one->protocol, protocol);
+        free(protocol);
         *spread = *one;
         spread->value = sqrt(square / (repeats - 1));
         snprintf(spread->metric, sizeof spread->metric, "%.44s-repeat-deviation", all[i].metric);
