@@ -7,7 +7,8 @@ count = words(arms)
 eval page(1100, 165 + 34 * (count < 3 ? 3 : count))
 set output out
 set multiplot title title noenhanced font ",13"
-set label 1 note at screen 0.012, screen 0.025 font ",8" textcolor rgb '#555555' noenhanced
+floors = blocks('floor')
+set label 1 note.(words(floors) ? '; dotted line: real images against real ones' : '') at screen 0.012, screen 0.025 font ",8" textcolor rgb '#555555' noenhanced
 longest = 8
 do for [i=1:count] { longest = strlen(word(arms, i)) > longest ? strlen(word(arms, i)) : longest }
 left = 0.03 + 0.0072 * longest; left = left > 0.5 ? 0.5 : left
@@ -20,7 +21,6 @@ unset grid
 set grid xtics lt 1 lc rgb '#e4e4e4' lw 1 dt 1
 set style fill solid 1 noborder
 set key off
-floors = blocks('floor')
 metric = word(blocks('metric: '), 1)
 wide = 0.36
 

@@ -51,7 +51,7 @@ if (kinds > 0) {
     set yrange [-kinds - 0.6:-0.4]
     set ytics scale 0 noenhanced (-100 -1000)
     do for [i=1:kinds] { set ytics add (word(ops, i) -i) }
-    set xlabel "microseconds an image: forward (blue), backward (orange)"
+    set xlabel "microseconds an image: forward (dark), backward (light)"
     plot for [i=1:kinds] data index place('op: ', i) using 1:(-i):(0):1:(-i - wide):(-i + wide) with boxxyerror lc rgb '#0072b2', \
          for [i=1:kinds] data index place('op: ', i) using ($1 + $2):(-i):1:($1 + $2):(-i - wide):(-i + wide) with boxxyerror lc rgb '#e69f00'
 }

@@ -13,6 +13,7 @@ set xlabel "images seen"
 cell(column, row) = sprintf("set lmargin at screen %g; set rmargin at screen %g; set bmargin at screen %g; set tmargin at screen %g", \
                             (91 + 500 * column) / width, (481 + 500 * column) / width, 0.545 - 0.455 * row, 0.545 - 0.455 * row + 0.385)
 around = "set yrange [*:*] noextend; set offsets graph 0, graph 0.03, graph 0.06, graph 0.06"
+mark_every = 10 # a point here and there tells lines apart in grey print
 panels = "loss gradient_norm N learning_rate"
 what = "'loss (mean over the tick)' 'gradient norm (l2, all parameters)' 'N (noise levels)' 'learning rate'"
 set key at screen 1007 / width, 0.93 left top Left reverse samplen 3 font ",9" noenhanced
@@ -28,7 +29,7 @@ do for [panel=1:4] {
         if (panel < 4) { eval log_axis(sprintf('index %d:%d', place(name, 1), place(name, words(drawn))), 2) }
         else { unset logscale y; set ytics autofreq; set yrange [0:*] }
         plot for [i=1:words(drawn)] data index place(name, i) using 1:3:4 with filledcurves lt i notitle, \
-             for [i=1:words(drawn)] data index place(name, i) using 1:2 with lines lt i title (panel == 1 ? word(drawn, i) : ''), \
+             for [i=1:words(drawn)] data index place(name, i) using 1:2 with linespoints lt i pi mark_every title (panel == 1 ? word(drawn, i) : ''), \
              for [i=1:(panel == 1 ? words(lacks) : 0)] keyentry with points pt 0 title word(lacks, i)
         unset label 1
     }

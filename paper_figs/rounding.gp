@@ -20,7 +20,7 @@ set yrange [*:*] noextend
 set ylabel "rounding / residual"
 set key off
 set arrow 1 from graph 0, first bound to graph 1, first bound nohead lc rgb '#000000' lw 1 dt (2, 3)
-set label 2 sprintf("a default keeps the median below %g", bound) at graph 0.02, first bound offset 0, 0.6 font ",9"
+set label 2 sprintf("dotted: a default keeps the median below %g", bound) at graph 0.02, 0.97 font ",9"
 plot for [i=1:words(names)] data index place('precision: ', i) using 1:2 with linespoints lt i ps 1.1, \
      for [i=1:words(names)] data index place('precision: ', i) using 1:3 with lines lt i lw 0.8
 unset label 1
