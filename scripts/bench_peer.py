@@ -1,7 +1,7 @@
 """One whole step of consistency training in PyTorch, timed: what `make bench` and a card's rates are set beside.
 
     ./run FILE --dry-run --resolved | python3 scripts/bench_peer.py - [key=value ...] [--threads N] [--seconds S]
-    ... --device cuda --precision bf16 [--compile] [--cast weights] [--batch 1024,512,256] [--sample]
+    ... --device cuda --precision bf16 [--compile] [--cast weights] [--batch 1024,512,256] [--sample] [--wait FILE]
     python3 scripts/bench_peer.py model.channels=32 train.batch=128 data.resolution=16 ...
 
 It does what a careful user of PyTorch would write: batch of bytes to floats with flips, noise, teacher and student pass with the
@@ -12,6 +12,11 @@ loss scale. Of several batches each is measured that fits on the card (one that 
 counts. The peak of memory is the process's, libraries included, as the program prints its own (on a card: what PyTorch had
 allocated there): choose a layout when it matters, or the first one's peak hides the second's.
 
+Where commands are limited in time, --wait FILE separates the minutes of compiling, for which the card may be shared, from the
+seconds of measuring, for which it may not: the process warms up, gives its memory back, makes FILE.ready and goes on when somebody
+makes FILE. An eager one waits before it touches the card. What cuDNN chose for each convolution while others used the card is
+chosen again then.
+
 Lines "peer <tab> name <tab> value", printed as soon as each number is known, are for `./run bench --peer`.
 """
 import time
@@ -21,6 +26,7 @@ BEGAN = time.perf_counter()  # before PyTorch is loaded: that is part of a start
 import argparse
 import contextlib
 import copy
+import gc
 import math
 import os
 import resource
@@ -147,19 +153,23 @@ class Peer:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def rate(self, what, seconds, warm=2):
-        """Images per second over at least `seconds` and three calls, after some that do not count; and when the first was done."""
-        for call in range(warm):
+    def warm(self, what, calls):
+        """Calls that do not count; when the first one was done."""
+        for call in range(calls):
             what()
             self.synchronise()
             first = time.perf_counter() - BEGAN if call == 0 else first
+        return first
+
+    def rate(self, what, seconds):
+        """Images per second over at least `seconds` and three calls."""
         calls, start, at_once = 0, time.perf_counter(), 1 if self.device.type == "cpu" else 3
         while calls < 3 or time.perf_counter() - start < seconds:
             for _ in range(at_once):
                 what()
             calls += at_once
             self.synchronise()
-        return calls * self.batch / (time.perf_counter() - start), first
+        return calls * self.batch / (time.perf_counter() - start)
 
 
 def read_configuration(words, classes):
@@ -187,6 +197,8 @@ def main():
     parser.add_argument("--batch", type=lambda text: [int(one) for one in text.split(",")],
                         help="images a step, or several to try, descending (train.batch)")
     parser.add_argument("--sample", action="store_true", help="also the rate of one-step sampling")
+    parser.add_argument("--sample-only", action="store_true", help="nothing but that")
+    parser.add_argument("--wait", metavar="FILE", help="warm up, make FILE.ready, and measure once somebody has made FILE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
@@ -204,6 +216,44 @@ def peak_memory(device):
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def wait(name):
+    """Until somebody says that the card is free."""
+    open(name + ".ready", "w").close()
+    print("  ready, waiting", flush=True)
+    while not os.path.exists(name):
+        time.sleep(0.05)
+
+
+def choose_again(options):
+    """Makes cuDNN time its algorithms anew: what it remembers is kept apart by this switch, which 16 bits do not care about."""
+    if TYPES[options.precision].itemsize == 2:
+        torch.backends.cudnn.allow_tf32 = not torch.backends.cudnn.allow_tf32
+
+
+def warm_and_wait(peer, works, options):
+    """Compiles everything. Memory that others have at the moment may be there later."""
+    while works and not os.path.exists(options.wait):
+        try:
+            peer.warm(works[0], 2)
+            works = works[1:]
+            continue
+        except torch.cuda.OutOfMemoryError:
+            print("  no memory yet", flush=True)
+        give_back(peer)
+        time.sleep(2)
+    give_back(peer)
+    wait(options.wait)
+    choose_again(options)
+
+
+def give_back(peer):
+    peer.optimiser.zero_grad(set_to_none=True)
+    gc.collect()
+    if peer.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 class Found:
     """What one layout and batch reached."""
 
@@ -211,18 +261,29 @@ class Found:
 
     def __init__(self, peer, layout, options):
         self.layout, self.batch, self.parameters = layout, peer.batch, parameter_count(peer.net)
-        self.rate, first = peer.rate(peer.step, options.seconds, 4 if options.compile else 2)
-        self.sampling = 0
-        assert math.isfinite(self.rate)
-        tell("training images/s", f"{self.rate:.6g}")
-        tell("memory B", f"{peak_memory(peer.device):.6g}")
-        if not Found.started:
+        self.rate = self.sampling = 0
+        works = [] if options.sample_only else [peer.step]
+        works += [peer.sample] if options.sample or options.sample_only else []
+        if options.wait and options.compile and not Found.started:
+            warm_and_wait(peer, works, options)
+        for work in works:
+            first = peer.warm(work, 4 if options.compile else 2)
+            self.tell(work == peer.step, peer.rate(work, options.seconds), first, peer.device, options)
+            Found.started = True
+
+    def tell(self, training, rate, first, device, options):
+        assert math.isfinite(rate)
+        if not training:
+            self.sampling = rate
+            tell("sampling images/s", f"{rate:.6g}")
+            return
+        self.rate, when = rate, ""
+        tell("training images/s", f"{rate:.6g}")
+        tell("memory B", f"{peak_memory(device):.6g}")
+        if not Found.started and not options.wait:
             tell("first step s", f"{first:.6g}")
-        Found.started = True
-        print(f"  {layout}, batch {self.batch}: {self.rate:.1f} images/s, first step done after {first:.1f} s", flush=True)
-        if options.sample:
-            self.sampling, _ = peer.rate(peer.sample, options.seconds)
-            tell("sampling images/s", f"{self.sampling:.6g}")
+            when = f", first step done after {first:.1f} s"
+        print(f"  {self.layout}, batch {self.batch}: {rate:.1f} images/s{when}", flush=True)
 
 
 def forget(device):
@@ -259,7 +320,7 @@ def measure_layout(config, values, options, device, layout, program):
         forget(device)
         if found[-1] is None:
             sys.exit(f"{layout}: not even one image fits on the card")
-    return max(found, key=lambda one: one.rate)
+    return max(found, key=lambda one: one.rate or one.sampling)
 
 
 def measure_all(config, values, options, device):
@@ -270,11 +331,13 @@ def measure_all(config, values, options, device):
     print(f"{program}, {options.precision}{cast}, {where}", flush=True)
     named = program + (", weights cast" if cast and options.cast == "weights" else "")
     layouts = [options.layout] if options.layout else LAYOUTS
+    if options.wait and not options.compile:
+        wait(options.wait)
     found = [measure_layout(config, values, options, device, layout, named) for layout in layouts]
-    best = max(found, key=lambda one: one.rate)
+    best = max(found, key=lambda one: one.rate or one.sampling)
     print(f"best: {best.layout}, batch {best.batch}: {best.rate:.1f} images/s, {best.parameters:,} parameters; "
           f"peak memory of the process: {peak_memory(device) / 2 ** 20:.1f} MiB")
-    if options.sample:
+    if options.sample or options.sample_only:
         print(f"sampling in one step: {max(one.sampling for one in found):.1f} images/s")
 
 

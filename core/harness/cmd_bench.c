@@ -1,6 +1,5 @@
 /* `bench`: the rate of whole training steps of an experiment on this machine, and with --ops the time of
  * every op; with --session kept in the database, beside what other programs do in the same work. */
-#include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
 #include "harness/bench_rates.h"
@@ -10,7 +9,6 @@
 #include "train/features_inception.h"
 #include "train/network.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,12 +121,10 @@ static bool sample_measure(Bench *bench, Trainer *trainer, Error *error) {
     return bench->result.sample_rate > 0;
 }
 
-/* Checkpoints, which the trainer writes when it stops, go to a folder that is removed. */
+/* Without a folder there are no checkpoints, which are gigabytes for the larger networks. */
 static bool steps_measure(Bench *bench, Error *error) {
-    char folder[] = "/tmp/ict-bench-XXXXXX";
     if (bench->config.task == TASK_CLASSIFIER)
         return error_set(error, "bench measures consistency training; a classifier's run says its own rate");
-    if (!mkdtemp(folder)) return file_error(error, folder, "the folder cannot be made", errno);
     bench->config.train.tick_steps = TICK_STEPS;
     bench->config.train.evaluations = bench->config.train.checkpoint_steps = 0;
     const TrainSetup setup = {.model = &bench->config.model,
@@ -140,27 +136,24 @@ static bool steps_measure(Bench *bench, Error *error) {
                               .seed = (uint64_t)bench->config.seed,
                               .precision = bench->config.precision,
                               .features = *bench->features ? bench->features : NULL,
-                              .folder = folder,
                               .name = "bench"};
     const TrainHooks hooks = {.context = bench, .on_tick = on_tick, .should_stop = on_stop};
     Trainer *trainer = trainer_open(&setup, error);
-    bool done = false;
     bench->opened = clock_monotonic() - bench->began;
-    if (trainer) {
-        const TrainEnd end = trainer_run(trainer, &hooks, error);
-        done =
-            (end == TRAIN_STOPPED || end == TRAIN_DONE) &&
-            (bench->measured > 0 || error_set(error, "the run is too short to be measured: train.steps=100"));
-        done = done && (!bench->sample || sample_measure(bench, trainer, error));
-        if (done) {
-            result_take(bench, trainer);
-            rate_print(bench, trainer);
-        }
-        if (done && bench->tuned && bench->device->remember)
-            bench->device->remember(bench->device, bench->tuned);
-        trainer_close(trainer);
+    if (!trainer) return false;
+    const TrainEnd end = trainer_run(trainer, &hooks, error);
+    bool done =
+        (end == TRAIN_STOPPED || end == TRAIN_DONE) &&
+        (bench->measured > 0 || error_set(error, "the run is too short to be measured: train.steps=100"));
+    done = done && (!bench->sample || sample_measure(bench, trainer, error));
+    if (done) {
+        result_take(bench, trainer);
+        rate_print(bench, trainer);
+        fflush(stdout);
     }
-    return folder_remove(folder, done ? error : NULL) && done;
+    if (done && bench->tuned && bench->device->remember) bench->device->remember(bench->device, bench->tuned);
+    trainer_close(trainer);
+    return done;
 }
 
 /* ---- single ops ---- */

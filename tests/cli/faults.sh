@@ -29,7 +29,6 @@ full disk: TensorBoard's files    | whole && below events && every_write "$ICT" 
 full disk: a folder for a hub     | whole && below hub && every_write "$ICT" export --hub hub "$ID" --threads 1    | 0 | writes failed |
 full disk: another database's runs | whole && mv ict.db other.db && every_write "$ICT" import other.db            | 0 | writes failed |
 full disk: standard output         | whole && to_full export metrics                                              | 1 | standard output;cut short |
-full disk: the bench's own folder  | fresh && obstructed ENOSPC /tmp bench --seconds 0.1 --threads 1               | 2 | /tmp/ict-bench;No space left on device;free some space |
 
 # ---- folders that cannot be written
 read-only results                  | fresh && obstructed EROFS . "${SMALL[@]}"                                     | 2 | ict.db;--db PATH | nothing_started
