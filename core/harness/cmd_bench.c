@@ -1,5 +1,6 @@
 /* `bench`: the rate of whole training steps of an experiment on this machine, and with --ops the time of
  * every op; with --session kept in the database, beside what other programs do in the same work. */
+#include "base/file.h"
 #include "base/log.h"
 #include "base/philox.h"
 #include "harness/bench_rates.h"
