@@ -13,8 +13,9 @@ typedef struct OpPlan {
 } OpPlan;
 
 /* Convolutions of one x side by side, for networks that only judge: channels first .. first + c_out - 1 of
- * y_i = activation(conv(x, weight_i) + bias_i), in fp32. A y that several ops write is a concatenation that
- * nobody copies. Factors may be rounded to TF32 where Device.tf32 stood when it was prepared. */
+ * y_i = activation(conv(x, weight_i) + bias_i), in fp32; the activation is a rectifier or none. A y that
+ * several ops write is a concatenation that nobody copies. Factors may be rounded to TF32 where Device.tf32
+ * stood when it was prepared. */
 enum { CONV_PARTS = 4 };
 typedef struct ConvPart {
     Tensor y;

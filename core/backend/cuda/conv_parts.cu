@@ -19,7 +19,9 @@ static int stage_bytes(int width) {
 
 /* What blocks of `width` channels have room for; of 32, two share a multiprocessor. */
 static int stages_fit(int width, int shared) {
-    const int most = width == 32 ? 3 : 4, fit = (shared - ROWS * (int)sizeof(Corner)) / stage_bytes(width);
+    const int most = width == 32 ? 3 : 4,
+              room = shared - ROWS * (int)sizeof(Corner) - width * (int)sizeof(Column),
+              fit = room / stage_bytes(width);
     return fit < most ? fit : most;
 }
 
@@ -64,6 +66,7 @@ static void parts_describe(const ConvParts *op, const ConvShape *s, Problem *p) 
         CHECK(y->dtype == DTYPE_F32 && y->n == s->n && y->h == conv_out_h(s) && y->w == conv_out_w(s) &&
                   from->first >= 0 && from->first + from->c_out <= y->c,
               "conv_parts: y of part %d differs from the plan's", i);
+        CHECK(from->activation != ACT_SILU, "conv_parts: a rectifier or nothing");
         p->part[i] =
             Part{(float *)y->data + from->first, from->weight, from->bias, begin, y->c, from->activation};
         p->pairs = p->pairs && from->c_out % 2 == 0 && y->c % 2 == 0 && (uintptr_t)p->part[i].y % 8 == 0;

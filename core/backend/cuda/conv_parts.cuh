@@ -250,38 +250,60 @@ __device__ __forceinline__ void stage_multiply(const float (*x)[DEPTH], const __
     }
 }
 
-__device__ __forceinline__ void pair_write(const Problem &p, int row, int column, float a, float b) {
-    if (row >= p.rows || column >= p.columns) return;
-    if (p.pairs) {
-        const Part &part = part_of(p, column);
-        const float2 out = {activation_value<float>(part.activation, a),
-                            activation_value<float>(part.activation, b)};
-        *reinterpret_cast<float2 *>(part.y + (int64_t)row * part.width + (column - part.begin)) = out;
-        return;
-    }
-    const float value[2] = {a, b};
-    for (int i = 0; i < 2 && column + i < p.columns; i++) {
-        const Part &part = part_of(p, column + i);
-        part.y[(int64_t)row * part.width + (column + i - part.begin)] =
-            activation_value<float>(part.activation, value[i]);
-    }
+/* ---- what becomes of a column ---- */
+
+/* Everything that writing a column of the product needs, looked up once a block: written out for each of a
+ * thread's sums, the way to it was 14,000 instructions, more than a multiprocessor keeps at hand, and cost as
+ * much as thirty stages. */
+struct Column {
+    float *y; /* of row 0; NULL: beyond the last */
+    float scale, bias, least;
+    int width; /* from one row to the next */
+};
+
+__device__ __forceinline__ Column column_make(const Problem &p, int column) {
+    if (column >= p.columns) return Column{};
+    const Part &part = part_of(p, column);
+    return Column{part.y + (column - part.begin), p.scale[column], p.bias[column],
+                  part.activation == ACT_RELU ? 0.0f : -INFINITY, part.width};
 }
 
+/* Scale, bias and activation of a thread's eight sums in one column, which are `at` and at + 2 of fragment n.
+ */
 template <int WIDTH>
-__device__ __forceinline__ void sums_write(const Problem &p, int row, int column,
-                                           const float (&sum)[4][WIDTH / 8][4]) {
+__device__ __forceinline__ void column_finish(const Column &column, int n, int at,
+                                              float (&sum)[4][WIDTH / 8][4]) {
+#pragma unroll
+    for (int m = 0; m < 4; m++)
+#pragma unroll
+        for (int i = at; i < 4; i += 2) {
+            const float v = fmaf(sum[m][n][i], column.scale, column.bias);
+            sum[m][n][i] = v < column.least ? column.least : v; /* NaN stays NaN */
+        }
+}
+
+/* PAIRS: two neighbouring columns of a row are one store. */
+template <int WIDTH, bool PAIRS>
+__device__ __forceinline__ void sums_write(const Problem &p, int row, const Column *columns,
+                                           float (&sum)[4][WIDTH / 8][4]) {
     const int lane = threadIdx.x % 32;
-    row += lane / 4, column += lane % 4 * 2;
+    row += lane / 4, columns += lane % 4 * 2;
 #pragma unroll
-    for (int n = 0; n < WIDTH / 8; n++, column += 8) {
-        const int next = min(column + 1, p.columns - 1), here = min(column, p.columns - 1);
-        const float scale[2] = {p.scale[here], p.scale[next]}, bias[2] = {p.bias[here], p.bias[next]};
+    for (int n = 0; n < WIDTH / 8; n++) {
+        const Column a = columns[n * 8], b = columns[n * 8 + 1];
+        column_finish<WIDTH>(a, n, 0, sum);
+        column_finish<WIDTH>(b, n, 1, sum);
 #pragma unroll
-        for (int m = 0; m < 4; m++) {
-            const float(&s)[4] = sum[m][n];
-            pair_write(p, row + m * 16, column, fmaf(s[0], scale[0], bias[0]), fmaf(s[1], scale[1], bias[1]));
-            pair_write(p, row + m * 16 + 8, column, fmaf(s[2], scale[0], bias[0]),
-                       fmaf(s[3], scale[1], bias[1]));
+        for (int i = 0; i < 8; i++) {
+            const int64_t to = row + i * 8;
+            const float *s = &sum[i / 2][n][i % 2 * 2];
+            if (to >= p.rows) continue;
+            if (PAIRS) {
+                if (a.y) *reinterpret_cast<float2 *>(a.y + to * a.width) = make_float2(s[0], s[1]);
+            } else {
+                if (a.y) a.y[to * a.width] = s[0];
+                if (b.y) b.y[to * b.width] = s[1];
+            }
         }
     }
 }
@@ -303,11 +325,13 @@ __global__ void __launch_bounds__(THREADS, BN > 32 ? 1 : 2) parts_kernel(const _
     extern __shared__ __align__(128) unsigned char memory[];
     Stage<BN> *stages = reinterpret_cast<Stage<BN> *>(memory);
     __shared__ Corner corners[ROWS];
+    __shared__ Column columns[BN];
     const int row = (int)blockIdx.x / p.tiles * ROWS, column = (int)blockIdx.x % p.tiles * BN;
     const int warp = threadIdx.x / 32, warp_row = warp / 2 * 64, warp_column = warp % 2 * WIDTH;
     const int steps = (p.depth + DEPTH - 1) / DEPTH;
     float sum[4][WIDTH / 8][4] = {};
     corners[threadIdx.x] = corner_of(p, row + threadIdx.x);
+    if (threadIdx.x < BN) columns[threadIdx.x] = column_make(p, column + threadIdx.x);
     Term term = term_make(p, threadIdx.x % (DEPTH / V) * V);
     __syncthreads();
     for (int step = 1 - p.stages; step < steps; step++) {
@@ -327,7 +351,10 @@ __global__ void __launch_bounds__(THREADS, BN > 32 ? 1 : 2) parts_kernel(const _
         const Stage<BN> &stage = stages[step % p.stages];
         stage_multiply<WIDTH, EXACT>(stage.x + warp_row, stage.weight + warp_column, sum);
     }
-    sums_write<WIDTH>(p, row + warp_row, column + warp_column, sum);
+    if (p.pairs)
+        sums_write<WIDTH, true>(p, row + warp_row, columns + warp_column, sum);
+    else
+        sums_write<WIDTH, false>(p, row + warp_row, columns + warp_column, sum);
 }
 
 } // namespace
