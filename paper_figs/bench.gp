@@ -19,15 +19,13 @@ set style fill solid 1 noborder
 set key off
 wide = 0.36
 colour(name) = strstrt(name, 'this program') == 1 ? '#0072b2' : '#b9c7d6'
-ours(column) = system(sprintf("awk -F'\\t' '/^# program: this program/ { on = 1; next } /^#/ { next } on { print $%d; exit }' '%s'", column, data)) + 0
-most(column) = system(sprintf("awk -F'\\t' '/^#/ { on = /^# program: / } !/^#/ && on && $%d > most { most = $%d } END { print most + 0 }' '%s'", column, column, data)) + 0
+most(column) = system(sprintf("awk -F'\\t' '/^# [a-z]*: / { on = /^# program: / } on && $%d ~ /^[0-9]/ && $%d + 0 > most { most = $%d } END { print most + 0 }' '%s'", column, column, column, data)) + 0
 panels = most(2) > 0 ? 2 : 1
 
 set tmargin at screen 1 - 46.0 / height
 set bmargin at screen 1 - (56.0 + 34 * count) / height
 set yrange [-count - 0.6:-0.4]
 do for [what=1:panels] {
-    reference = ours(what)
     set lmargin at screen (what == 1 ? left : middle + 0.02)
     set rmargin at screen (what == 1 && panels == 2 ? middle - 0.02 : 0.965)
     set ytics scale 0 noenhanced (-100 -1000)
@@ -35,10 +33,10 @@ do for [what=1:panels] {
     set xlabel (what == 1 ? "training, images/s (this program: × as many)" : "sampling in one step, images/s")
     set xrange [0:*]
     set offsets 0, graph 0.22, 0, 0
-    times(x) = reference > 0 && x > 0 && x != reference ? sprintf("%.0f (× %.2f)", x, reference / x) : sprintf("%.0f", x)
+    times(x, theirs) = theirs > 0 ? sprintf("%.0f (× %.2f)", x, theirs) : sprintf("%.0f", x)
     plot for [i=1:count] data index place('program: ', i) using (column(what)):(-i):(0):(column(what)):(-i - wide):(-i + wide) \
              with boxxyerror lc rgb colour(word(programs, i)), \
-         for [i=1:count] data index place('program: ', i) using (column(what)):(-i):(times(column(what))) with labels left offset 0.6, 0 font ",9"
+         for [i=1:count] data index place('program: ', i) using (column(what)):(-i):(times(column(what), column(what + 2))) with labels left offset 0.6, 0 font ",9"
     unset label 1
 }
 

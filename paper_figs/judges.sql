@@ -24,15 +24,16 @@ last AS (
            sqrt(max(0, avg(j * j) - avg(j) * avg(j)) * count(*) / (count(*) - 1.0)) AS sd_j,
            sqrt(max(0, avg(p * p) - avg(p) * avg(p)) * count(*) / (count(*) - 1.0)) AS sd_p,
            sqrt(max(0, avg(r * r) - avg(r) * avg(r)) * count(*) / (count(*) - 1.0)) AS sd_r,
-           avg(by_j) AS by_j, avg(by_p) AS by_p, avg(flattery) AS flattery,
-           sqrt(max(0, avg(flattery * flattery) - avg(flattery) * avg(flattery)) * count(*) / (count(*) - 1.0)) AS sd
+           avg(by_j) AS by_j, avg(by_p) AS by_p, avg(flattery) AS flattery, count(flattery) AS pairs,
+           sqrt(max(0, avg(flattery * flattery) - avg(flattery) * avg(flattery)) * count(flattery) / (count(flattery) - 1.0)) AS sd
       FROM relative GROUP BY asked_as, scale, data, budget, nfe, samples, weights, networks
 )
 SELECT asked_as AS arm, nfe AS NFE, printf('%.4g', j) || iif(sd_j IS NULL, '', printf(' ± %.2g', sd_j)) AS "by J",
        printf('%.4g', p) || iif(sd_p IS NULL, '', printf(' ± %.2g', sd_p)) AS "by P",
        iif(r IS NULL, NULL, printf('%.4g', r) || iif(sd_r IS NULL, '', printf(' ± %.2g', sd_r))) AS "by random features",
-       printf('%.3f', exp(by_j)) AS "relative by J", printf('%.3f', exp(by_p)) AS "relative by P", printf('%.3f', exp(flattery)) AS flattery,
-       CASE WHEN mean.n >= 3 THEN printf('%.3f to %.3f', exp(flattery - coalesce(t, 2.262) * sd / sqrt(mean.n)), exp(flattery + coalesce(t, 2.262) * sd / sqrt(mean.n))) END AS "95 %",
+       CASE WHEN pairs THEN printf('%.3f', exp(by_j)) END AS "relative by J", CASE WHEN pairs THEN printf('%.3f', exp(by_p)) END AS "relative by P",
+       CASE WHEN pairs THEN printf('%.3f', exp(flattery)) END AS flattery,
+       CASE WHEN pairs >= 3 THEN printf('%.3f to %.3f', exp(flattery - coalesce(t, 2.262) * sd / sqrt(pairs)), exp(flattery + coalesce(t, 2.262) * sd / sqrt(pairs))) END AS "95 %",
        mean.n || iif(done < runs, ' of ' || runs, '') AS n, samples, weights, scale, data, budget AS images
-  FROM mean JOIN arm USING (asked_as, scale, data, budget) LEFT JOIN quantile ON quantile.n = mean.n
+  FROM mean JOIN arm USING (asked_as, scale, data, budget) LEFT JOIN quantile ON quantile.n = pairs
  ORDER BY scale, data, budget, nfe, samples, first, asked_as

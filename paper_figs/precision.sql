@@ -4,7 +4,7 @@ WITH newest AS (
     SELECT x.*, row_number() OVER (PARTITION BY run_id, precision ORDER BY N DESC, step DESC, images DESC, created DESC) AS place FROM rounding x
 )
 SELECT run_id AS run, e.name AS experiment, r.scale, setting(r.config, 'data.name') AS data, step, N, precision, printf('%.3g', median) AS median,
-       printf('%.3g', upper) AS "90 %", printf('%.6f', cosine) AS cosine, printf('%.0f', rate) AS "images/s", images, n.device,
+       printf('%.3g', upper) AS "90 %", iif(cosine IS NULL, NULL, printf('%.6f', cosine)) AS cosine, printf('%.0f', rate) AS "images/s", images, n.device,
        iif(median <= 0.15, 'within', 'beyond') AS "the bound"
   FROM newest n JOIN run r ON r.id = run_id JOIN experiment e ON e.id = r.experiment_id
  WHERE place = 1 AND precision <> 'fp32' ORDER BY r.created, run_id, instr('tf32 bf16 fp16', precision)

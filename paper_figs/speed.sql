@@ -1,5 +1,5 @@
 -- title: How fast: this program and its peers, one configuration a session
--- caption: Best turn of each program (its best batch, where several were tried). "times": this program's rate against the row's. TFLOP/s: a training step counted as four forward passes; of the product: as a share of a product of matrices on the same device in the same process. First step: seconds after the command was given, cold (first start of the session) and warm.
+-- caption: Best turn of each program (its best batch, where several were tried). "times": this program's rate in the same precision against the row's. TFLOP/s: a training step counted as four forward passes; of the product: as a share of a product of matrices on the same device in the same process. First step: seconds after the command was given, cold (first start of the session) and warm.
 WITH this AS (
     SELECT * FROM bench WHERE $session IS NULL OR session = $session
 ), wide AS (
@@ -12,16 +12,16 @@ WITH this AS (
 ), best AS (
     SELECT *, row_number() OVER (PARTITION BY session, program, precision ORDER BY training DESC) AS place,
            max(sampling) OVER (PARTITION BY session, program, precision) AS most_samples,
-           max(iif(program = 'ict', training, NULL)) OVER (PARTITION BY session) AS ours,
-           max(iif(program = 'ict', sampling, NULL)) OVER (PARTITION BY session) AS our_samples
+           max(iif(program = 'ict', training, NULL)) OVER (PARTITION BY session, precision) AS ours,
+           max(iif(program = 'ict', sampling, NULL)) OVER (PARTITION BY session, precision) AS our_samples
       FROM wide
 )
 SELECT b.session, b.experiment, b.device, iif(program = 'ict', 'this program', program) AS program, precision, batch,
-       printf('%.1f', training) AS "training images/s", printf('%.2f', ours / training) AS times,
+       printf('%.1f', training) AS "training images/s", CASE WHEN ours THEN printf('%.2f', ours / training) END AS times,
        CASE WHEN flops THEN printf('%.4g', flops / 1e12) END AS "TFLOP/s",
        CASE WHEN product THEN printf('%.1f %%', 100 * flops / product) END AS "of the product",
        CASE WHEN most_samples THEN printf('%.0f', most_samples) END AS "sampling images/s",
-       CASE WHEN most_samples THEN printf('%.2f', our_samples / most_samples) END AS "times ",
-       printf('%.2f', memory / 1073741824.0) AS "memory GiB", CASE WHEN cold THEN printf('%.1f', cold) END AS "first step s, cold",
+       CASE WHEN our_samples / most_samples THEN printf('%.2f', our_samples / most_samples) END AS "times ",
+       CASE WHEN memory THEN printf('%.2f', memory / 1073741824.0) END AS "memory GiB", CASE WHEN cold THEN printf('%.1f', cold) END AS "first step s, cold",
        CASE WHEN warm THEN printf('%.1f', warm) END AS "warm", substr(b.git_commit, 1, 8) AS "commit"
-  FROM best JOIN bench b USING (session) WHERE place = 1 ORDER BY b.created, session, program <> 'ict', training DESC
+  FROM best JOIN bench b USING (session) WHERE place = 1 AND training ORDER BY b.created, session, program <> 'ict', training DESC

@@ -1,3 +1,5 @@
+/* What was measured, put into the database: a session is made when its first numbers come, and only numbers
+ * of the same work on the same machine may join it. */
 #include "harness/bench_record.h"
 
 #include "base/file.h"
@@ -28,6 +30,40 @@ static bool session_make(const BenchPlace *place, Error *error) {
     return done;
 }
 
+static void text_keep(void *context, int columns, const char *const *names, const char *const *values) {
+    (void)columns, (void)names;
+    *(char **)context = text_copy(values[0]);
+}
+
+static char *work_print(const Config *config) {
+    Text text = {0};
+    config_print(config, CONFIG_ALL, &text);
+    return text.text;
+}
+
+/* Whether the session's configuration is ours but for what stands with each number. */
+static bool work_agrees(const BenchPlace *place, Error *error) {
+    const char *const parameters[] = {"session", place->session};
+    char *stored = NULL;
+    Config theirs, ours = *place->config;
+    if (!store_query(place->store, "SELECT config FROM bench WHERE session = :session", parameters, 1,
+                     text_keep, &stored, error))
+        return false;
+    const bool read = config_parse(stored, strlen(stored), place->session, &theirs, error);
+    free(stored);
+    if (!read) return false;
+    ours.precision = theirs.precision;
+    ours.train.batch = theirs.train.batch, ours.train.micro_batch = theirs.train.micro_batch;
+    char *one = work_print(&theirs), *other = work_print(&ours);
+    const bool same = !strcmp(one, other);
+    free(one);
+    free(other);
+    return same || error_set(error,
+                             "session '%s' of bench has another configuration of %s (precision and batch may "
+                             "differ): give this one a name of its own",
+                             place->session, place->experiment);
+}
+
 /* ---- this program ---- */
 
 static bool values_store(const BenchPlace *place, const BenchResult *result, bool again, Error *error) {
@@ -56,7 +92,8 @@ bool bench_record(const BenchPlace *place, const BenchResult *result, const Grap
                   Error *error) {
     const char *precision = precision_name(place->config->precision);
     bool again;
-    if (!session_make(place, error) || !store_bench_has(place->store, place->session, "ict", &again, error) ||
+    if (!session_make(place, error) || !work_agrees(place, error) ||
+        !store_bench_has(place->store, place->session, "ict", &again, error) ||
         !values_store(place, result, again, error))
         return false;
     for (int i = 0; i < op_count; i++)

@@ -111,7 +111,11 @@ static int import_run(int argc, char **argv) {
              "they are)",
              words[0], runs.added, runs.added == 1 ? "" : "s", runs.advanced, runs.kept);
     if (runs.sessions)
-        log_info("%s: %d session%s of bench new", words[0], runs.sessions, runs.sessions == 1 ? "" : "s");
+        log_info("%s: new numbers of %d session%s of bench", words[0], runs.sessions,
+                 runs.sessions == 1 ? "" : "s");
+    if (runs.other_sessions)
+        log_warn("%s: %d session%s of bench left out: other work has the name here", words[0],
+                 runs.other_sessions, runs.other_sessions == 1 ? "" : "s");
     return EXIT_DONE;
 }
 

@@ -102,8 +102,9 @@ bool store_event(Store *, const char *id, const char *level, const char *text, E
 bool store_rounding(Store *, const char *id, int64_t step, int images, const char *device,
                     const RoundingRow *, Error *);
 
-/* A session of `bench`: one configuration on one machine, this program and others side by side. Adding one
- * that is there changes nothing. */
+/* A session of `bench`: one configuration (but for precision and batch, which stand with each number) on one
+ * machine, this program and others side by side. Adding one that is there changes nothing, and is an error
+ * where experiment, device or commit are not the same. */
 typedef struct BenchSession {
     const char *id, *experiment, *config; /* its name; of the experiment; resolved YAML */
     const char *device, *commit, *versions;
@@ -131,7 +132,8 @@ bool store_load_published(Store *, const char *csv_path, Error *);
  * here (added) and those that are further along there (advanced); the rest stay as they are here (kept). */
 typedef struct ImportCount {
     int added, advanced, kept;
-    int sessions; /* of bench, that are new here */
+    int sessions;       /* of bench, that are new here or got better numbers */
+    int other_sessions; /* whose names other work has here: left out */
 } ImportCount;
 bool store_import(Store *, const char *other, ImportCount *, Error *);
 

@@ -3,13 +3,28 @@
 #include "base/log.h"
 #include "harness/store_internal.h"
 
+/* Numbers of two machines or commits under one name would be labelled with those of the first. */
+static bool session_agrees(Store *store, const BenchSession *session, Error *error) {
+    int64_t same = 0;
+    return store_integer(store, error, &same, 0,
+                         "SELECT count(*) FROM bench WHERE session = ? AND experiment = ? AND device = ? AND "
+                         "git_commit = ?",
+                         "tttt", session->id, session->experiment, session->device, session->commit) &&
+           (same ||
+            error_set(error,
+                      "session '%s' of bench in %s is of another experiment, device or commit than %s, "
+                      "%s, %.8s: give this one a name of its own",
+                      session->id, store->path, session->experiment, session->device, session->commit));
+}
+
 bool store_bench(Store *store, const BenchSession *session, Error *error) {
     return store_execute(
-        store, error,
-        "INSERT OR IGNORE INTO bench(session, experiment, config, device, git_commit, versions, "
-        "created) VALUES(?, ?, ?, ?, ?, ?, ?)",
-        "ttttttd", session->id, session->experiment, session->config, session->device, session->commit,
-        session->versions, clock_wall());
+               store, error,
+               "INSERT OR IGNORE INTO bench(session, experiment, config, device, git_commit, versions, "
+               "created) VALUES(?, ?, ?, ?, ?, ?, ?)",
+               "ttttttd", session->id, session->experiment, session->config, session->device, session->commit,
+               session->versions, clock_wall()) &&
+           session_agrees(store, session, error);
 }
 
 static bool session_exists(Store *store, const char *session, Error *error) {

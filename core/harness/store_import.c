@@ -189,13 +189,17 @@ static const char *const import_steps[] = {
     "INSERT INTO main.metric SELECT * FROM other.metric WHERE run_id IN " TAKEN,
     "INSERT OR IGNORE INTO main.evaluation SELECT * FROM other.evaluation WHERE run_id IN "
     "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
-    "CREATE TEMP TABLE sessions AS SELECT session FROM other.bench WHERE session NOT IN (SELECT session FROM "
-    "main.bench)",
-    "INSERT INTO main.bench SELECT * FROM other.bench WHERE session IN (SELECT session FROM temp.sessions)",
-    "INSERT INTO main.bench_value SELECT * FROM other.bench_value WHERE session IN (SELECT session FROM "
-    "temp.sessions)",
-    "INSERT INTO main.bench_op SELECT * FROM other.bench_op WHERE session IN (SELECT session FROM "
-    "temp.sessions)",
+    /* A session may be measured in parts, each brought here by itself: numbers join those that are here when
+     * both are of the same experiment, device and commit; the best is kept, as in store_bench_value(). */
+    "INSERT OR IGNORE INTO main.bench SELECT * FROM other.bench",
+    "CREATE TEMP TABLE joining AS SELECT v.*, m.value AS mine FROM other.bench_value v "
+    "JOIN other.bench theirs USING (session) JOIN main.bench USING (session, experiment, device, git_commit) "
+    "LEFT JOIN main.bench_value m USING (session, program, precision, batch, name) "
+    "WHERE mine IS NULL OR iif(name LIKE '%/s', v.value > mine, v.value < mine)",
+    "INSERT OR REPLACE INTO main.bench_value SELECT session, program, precision, batch, name, value "
+    "FROM temp.joining",
+    "INSERT OR IGNORE INTO main.bench_op SELECT o.* FROM other.bench_op o "
+    "JOIN other.bench USING (session) JOIN main.bench USING (session, experiment, device, git_commit)",
     "INSERT OR IGNORE INTO main.rounding SELECT * FROM other.rounding WHERE run_id IN "
     "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
     "INSERT OR IGNORE INTO main.artifact SELECT run_id, kind, step, iif(substr(path, 1, 1) = '/', '', ?1) || "
@@ -229,6 +233,20 @@ static bool count_take(Store *store, const char *why, int *count, Error *error) 
     return done;
 }
 
+/* Sessions whose numbers came, and those that are here already as other work's. */
+static bool sessions_count(Store *store, ImportCount *count, Error *error) {
+    int64_t joined = 0, others = 0;
+    const bool done =
+        store_integer(store, error, &joined, 0, "SELECT count(DISTINCT session) FROM temp.joining", "") &&
+        store_integer(store, error, &others, 0,
+                      "SELECT count(*) FROM other.bench t JOIN main.bench m USING (session) WHERE "
+                      "(t.experiment, t.device, t.git_commit) <> (m.experiment, m.device, m.git_commit)",
+                      "") &&
+        store_execute(store, error, "DROP TABLE temp.joining", "");
+    count->sessions = (int)joined, count->other_sessions = (int)others;
+    return done;
+}
+
 static bool rows_import(Store *store, const char *prefix, ImportCount *count, Error *error) {
     for (size_t i = 0; i < sizeof import_steps / sizeof *import_steps; i++) {
         const bool takes = strstr(import_steps[i], "?1") != NULL;
@@ -241,11 +259,7 @@ static bool rows_import(Store *store, const char *prefix, ImportCount *count, Er
         !count_take(store, "kept", &kept, error))
         return false;
     count->kept = same + kept;
-    int64_t sessions = 0;
-    const bool counted = store_integer(store, error, &sessions, 0, "SELECT count(*) FROM temp.sessions", "");
-    count->sessions = (int)sessions;
-    return counted && store_execute(store, error, "DROP TABLE temp.incoming", "") &&
-           store_execute(store, error, "DROP TABLE temp.sessions", "");
+    return sessions_count(store, count, error) && store_execute(store, error, "DROP TABLE temp.incoming", "");
 }
 
 static bool copy_import(Store *store, const char *other, const char *copy_path, ImportCount *count,

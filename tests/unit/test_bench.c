@@ -14,8 +14,7 @@ static BenchPlace place_make(Store *store, const Config *config, const Device *d
                         .device = device};
 }
 
-static void ours_record(Store *store, double rate, double first_step) {
-    const Config config = config_default();
+static bool config_record(Store *store, const Config *config, double rate, double first_step, Error *error) {
     const Paths paths = {.root = "."};
     const GraphOpTime ops[2] = {{"conv", false, 3, 0.5, 1e6, 1e9}, {"conv", true, 3, 1.5, 2e6, 2e9}};
     const BenchResult result = {.batch = 64,
@@ -28,11 +27,17 @@ static void ours_record(Store *store, double rate, double first_step) {
                                 .first_step = first_step,
                                 .memory = 1 << 30};
     Device *device;
-    Error error;
-    must(device_open("cpu", 1, &device, &error), &error);
-    const BenchPlace place = place_make(store, &config, device, &paths);
-    must(bench_record(&place, &result, ops, 2, &error), &error);
+    must(device_open("cpu", 1, &device, error), error);
+    const BenchPlace place = place_make(store, config, device, &paths);
+    const bool done = bench_record(&place, &result, ops, 2, error);
     device_close(device);
+    return done;
+}
+
+static void ours_record(Store *store, double rate, double first_step) {
+    const Config config = config_default();
+    Error error;
+    must(config_record(store, &config, rate, first_step, &error), &error);
 }
 
 static bool peer_record(Fixture *fixture, const char *text, Error *error) {
@@ -90,7 +95,8 @@ static void row_see(void *context, int columns, const char *const *names, const 
     Seen *seen = context;
     seen->rows++;
     for (int i = 0; i < columns; i++)
-        if (!strcmp(names[i], "times")) snprintf(seen->times, sizeof seen->times, "%s", values[i]);
+        if (!strcmp(names[i], "times"))
+            snprintf(seen->times, sizeof seen->times, "%s", values[i] ? values[i] : "");
 }
 
 static Seen answer_see(Store *store, const char *name) {
@@ -118,9 +124,34 @@ static void answers_have_both_programs(void **state) {
     const Seen table = answer_see(fixture->store, "speed");
     assert_int_equal(table.rows, 2); /* the peer's better batch */
     assert_string_equal(table.times, "2.00");
+    must(peer_record(fixture, "peer\tprogram\tother\npeer\tprecision\tbf16\npeer\ttraining images/s\t1\n",
+                     &error),
+         &error);
+    assert_string_equal(answer_see(fixture->store, "speed").times, ""); /* nothing of ours in bf16 */
     assert_int_equal(answer_see(fixture->store, "bench").rows,
-                     1 + 2 + 1); /* note, programs, one kind of op */
+                     1 + 3 + 1); /* note, programs, one kind of op */
     assert_int_equal(answer_see(fixture->store, "bench_ops").rows, 2);
+}
+
+/* Precision and batch stand with each number; what does not would be said wrongly of the later ones. */
+static void other_work_needs_another_session(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Config config = config_default();
+    Error error;
+    ours_record(store, 90, 9);
+    config.precision = PRECISION_BF16;
+    config.train.batch = 8;
+    must(config_record(store, &config, 200, 9, &error), &error);
+    assert_sql(store, "SELECT group_concat(value, ' ') FROM bench_value WHERE name = 'training images/s'",
+               "200.0 90.0");
+    config.model.channels = 8;
+    assert_false(config_record(store, &config, 900, 9, &error));
+    assert_non_null(strstr(error.text, "another configuration"));
+    config = config_default();
+    must(store_execute(store, &error, "UPDATE bench SET device = 'cuda: other'", ""), &error);
+    assert_false(config_record(store, &config, 900, 9, &error));
+    assert_non_null(strstr(error.text, "of another experiment, device or commit"));
+    assert_sql(store, "SELECT max(value) FROM bench_value WHERE name = 'training images/s'", "200");
 }
 
 static void another_database_takes_sessions_over(void **state) {
@@ -138,12 +169,24 @@ static void another_database_takes_sessions_over(void **state) {
         assert_sql(other, "SELECT count(*) FROM bench_value", "7");
         assert_sql(other, "SELECT count(*) FROM bench_op", "2");
     }
+    ours_record(fixture->store, 110, 4); /* measured on over there */
+    must(peer_record(fixture, PEER "peer\tbatch\t64\npeer\ttraining images/s\t30\n", &error), &error);
+    must(store_import(other, fixture->path, &count, &error), &error);
+    assert_int_equal(count.sessions, 1);
+    assert_sql(other,
+               "SELECT group_concat(program || value, ' ') FROM bench_value WHERE name = 'training images/s'",
+               "PyTorch eager30.0 ict110.0");
+    must(store_execute(other, &error, "UPDATE bench SET device = 'cuda: other'", ""), &error);
+    ours_record(fixture->store, 150, 4);
+    must(store_import(other, fixture->path, &count, &error), &error);
+    assert_true(count.sessions == 0 && count.other_sessions == 1);
     store_close(other);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {STORE_TEST(the_best_turn_counts), STORE_TEST(peers_join_a_session),
                                        STORE_TEST(answers_have_both_programs),
+                                       STORE_TEST(other_work_needs_another_session),
                                        STORE_TEST(another_database_takes_sessions_over)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

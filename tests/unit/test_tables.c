@@ -154,10 +154,34 @@ static void judges_tell_progress_from_flattery(void **state) {
     question_free(&question);
 }
 
+static void alone_check(void *context, int columns, const char *const *names, const char *const *values) {
+    for (int i = 0; i < columns; i++)
+        if (!strncmp(names[i], "relative", 8) || !strcmp(names[i], "flattery") || !strcmp(names[i], "95 %"))
+            assert_null(values[i]);
+    ++*(int *)context;
+}
+
+/* Without an arm that knows neither network there is nothing to be relative to: no number, not 0. */
+static void without_others_there_is_no_flattery(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    const char *const parameters[] = {"experiment", "q"};
+    const Paths paths = {.root = "."};
+    Question question;
+    Error error = {0};
+    int rows = 0;
+    for (int seed = 0; seed < 3; seed++)
+        judged_store(store, "perceptual-classifier", seed, "perceptual", 5 + 0.5 * seed, 5);
+    must(question_read(&paths, "judges", &question, &error), &error);
+    must(store_query(store, question.sql, parameters, 1, alone_check, &rows, &error), &error);
+    assert_int_equal(rows, 2);
+    question_free(&question);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(no_table_mixes),
         STORE_TEST(judges_tell_progress_from_flattery),
+        STORE_TEST(without_others_there_is_no_flattery),
         STORE_TEST(older_evaluations_get_their_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
