@@ -1,3 +1,4 @@
+/* Judges that this project makes: random features, and the small classifier with its file in the cache. */
 #include "eval/judge_internal.h"
 #include "eval/judge_train.h"
 #include "base/file.h"

@@ -1,3 +1,4 @@
+/* One short run of the trainer, whose loop, rate and score are those of every classifier. */
 #include "eval/judge_train.h"
 #include "base/log.h"
 #include "train/trainer.h"

@@ -1,3 +1,4 @@
+/* Both architectures as forward descriptions: a trail that each layer moves on, and what is left along it. */
 #include "model/classifier.h"
 #include "model/layers.h"
 #include <math.h>

@@ -11,8 +11,12 @@
 enum { INCEPTION_SIZE = 299, INCEPTION_FIRST_WIDTH = 32 };
 
 /* How an image becomes the network's input; the two conventions give visibly different numbers.
- *   tf1          bilinear as TensorFlow 1 had it (no half-pixel centres), (byte - 128)/128: torch-fidelity,
- * and near to the original graph pytorch-fid  half-pixel bilinear, 2 byte/255 - 1 */
+ *
+ *   tf1          bilinear as TensorFlow 1 had it (no half-pixel centres), (byte - 128)/128:
+ *                torch-fidelity, and near to the original graph
+ *
+ *   pytorch-fid  half-pixel bilinear, 2 byte/255 - 1
+ */
 typedef enum InceptionInput { INCEPTION_TF1, INCEPTION_PYTORCH_FID } InceptionInput;
 
 typedef struct InceptionSpec {

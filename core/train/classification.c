@@ -1,3 +1,5 @@
+/* A classifier's step, made of the ops of consistency training: its draw of images, and of the noise pair the
+ * noisier half. */
 #include "train/classification.h"
 
 #include "ct/ct.h"
@@ -27,8 +29,7 @@ struct Classification {
     int32_t *score_labels;
 };
 
-/* ------------------------------------------------------------------------------------------ can it be
- * learned? */
+/* ---- can it be learned? ---- */
 
 static bool ranges_check(const ClassifierTask *task, const Dataset *data, Error *error) {
     const ImageRange a = task->trained, b = task->held_out;

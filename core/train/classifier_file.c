@@ -1,3 +1,4 @@
+/* Names, shares of a data set, and the metadata of a classifier's file. */
 #include "train/classifier_file.h"
 
 #include "base/text.h"

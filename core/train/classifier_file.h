@@ -3,8 +3,9 @@
  *   weights/classifier-judge-cifar10/     the judge J: residual, its features judge sets of images
  *   weights/classifier-loss-cifar10/      the loss network P: vgg, its stages measure a perceptual distance
  *   weights/classifier-judge-shapes-16-50000/
- *                                         built-in data, of which there are many: resolution and count, so
- * that a test's hasty classifier of few images serves nobody else
+ *
+ * Of built-in data there are many sets: the name has resolution and count, so that a test's hasty classifier
+ * of few images serves nobody else.
  *
  * Judge and loss must not know each other: they are of different architectures and trained on different
  * images, and neither has seen those that their accuracy is measured on.

@@ -58,7 +58,9 @@ bool classifiers_independent(const ClassifierRecord *loss, const ClassifierRecor
             "the network of the perceptual distance is a %s, the one that judges is a %s: what a "
             "model is trained against must not judge it",
             classifier_role_name(loss->role), classifier_role_name(judge->role));
-    return strcmp(loss->dataset, judge->dataset) || !ranges_overlap(loss->trained, judge->trained) ||
+    const bool same_images =
+        !strcmp(loss->dataset, judge->dataset) || !strcmp(loss->data_hash, judge->data_hash);
+    return !same_images || !ranges_overlap(loss->trained, judge->trained) ||
            error_set(
                error,
                "the network of the perceptual distance was trained on images %s of %s, the judge on %s: "

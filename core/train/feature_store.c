@@ -102,14 +102,14 @@ static const char *stored_path(const char *folder, const char *name, const char 
     return path_join(path, path_join(inside, folder, name), file);
 }
 
-/* The value of "key: value" in a description. */
+/* The value of the first "key: value" in a description: our own lines stand before what the file said. */
 static bool description_value(const char *path, const char *key, char *value, size_t size) {
     char *text;
     size_t length;
     bool found = false;
     if (!file_read(path, &text, &length, NULL)) return false;
     char *rest = text;
-    for (char *line; (line = strsep(&rest, "\n"));)
+    for (char *line; !found && (line = strsep(&rest, "\n"));)
         if (!strncmp(line, key, strlen(key)) && !strncmp(line + strlen(key), ": ", 2)) {
             snprintf(value, size, "%s", line + strlen(key) + 2);
             found = true;

@@ -1,9 +1,8 @@
-/* What a low precision does to a trained network. Consistency training learns from the residual r =
- * f(student)
- * - f(teacher) of one image at two neighbouring noise levels. With growing N the levels, and so the two
- * outputs, come together, while the rounding of a network's activations stays what it is: at some N it is no
- * longer small beside r. Here r and the gradient are computed in every precision from the same weights,
- * images, noise, pairs of levels and dropout masks, and set beside fp32's.
+/* What a low precision does to a trained network. Consistency training learns from the residual
+ * r = f(student) - f(teacher) of one image at two neighbouring noise levels. With growing N the levels, and
+ * so the two outputs, come together, while the rounding of a network's activations stays what it is: at some
+ * N it is no longer small beside r. Here r and the gradient are computed in every precision from the same
+ * weights, images, noise, pairs of levels and dropout masks, and set beside fp32's.
  */
 #ifndef ICT_TRAIN_ROUNDING_H
 #define ICT_TRAIN_ROUNDING_H

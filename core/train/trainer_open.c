@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------ do the parts
- * fit? */
+/* ---- do the parts fit? ---- */
 
 static bool setup_check(const TrainSetup *s, Error *error) {
     const Dataset *data = s->data;

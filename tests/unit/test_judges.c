@@ -203,6 +203,12 @@ static void test_files_say_disjoint_shares(void **state) {
     assert_false(classifiers_independent(&judge, &loss, &error));
     assert_mentions(&error, "must not judge it");
     assert_false(classifiers_independent(&loss, &loss, &error));
+    strcpy(judge.dataset, "copy"); /* the same images under another name */
+    judge.trained = loss.trained;
+    assert_false(classifiers_independent(&loss, &judge, &error));
+    assert_mentions(&error, "none in common");
+    strcpy(judge.data_hash, "other");
+    assert_true(classifiers_independent(&loss, &judge, &error));
 }
 
 static int all_open(void **state) {
