@@ -202,12 +202,16 @@ static void check_micro_batch(Bench *whole, double loss, int micro) {
         size += pow((double)whole->gradients[i], 2);
     }
     assert_true(size > 0);
-    NEAR(sqrt(difference / size), 0, 1e-5);
+    NEAR(sqrt(difference / size), 0, 5e-6);
     bench_free(parts);
 }
 
+/* The feature network is a smooth one: VGG's ReLUs and maxima switch where rounding decides, and a switched
+ * path is no rounding of the gradient any more. */
 static void micro_batches_change_rounding_only(void **state) {
     (void)state;
+    const char *vgg = features_path;
+    features_path = classifier_write("smooth", "classifier", NULL);
     const int micro[5] = {1, 2, 3, 4, 6};
     for (int distance = DISTANCE_PSEUDO_HUBER; distance <= DISTANCE_PERCEPTUAL; distance++) {
         ModelConfig model = toy_model();
@@ -219,6 +223,7 @@ static void micro_batches_change_rounding_only(void **state) {
         for (int m = 0; m < 5; m++) check_micro_batch(whole, loss, micro[m]);
         bench_free(whole);
     }
+    features_path = vgg;
 }
 
 static void steps_draw_differently(void **state) {
