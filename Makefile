@@ -140,7 +140,7 @@ endif
 
 # ------------------------------------------------------------------------------------------------ what is built
 
-MAIN     := core/harness/main.c
+MAIN     := core/command/main.c
 SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*.c eval/*.c)) \
 	$(if $(filter 1,$(CUDA)),$(CUDA_SOURCES) $(wildcard core/backend/cuda/*.c)))
 OBJECTS  := $(SOURCES:%=$B/%.o)

@@ -8,8 +8,8 @@
 #include "eval/space.h"
 
 typedef struct EvaluationConfig {
-    char weights[32]; /* "raw", "ema:0.05", ... */
-    int samples, samples_last; /* of each evaluation; of the last one, when more */
+    char weights[32];            /* "raw", "ema:0.05", ... */
+    int samples, samples_last;   /* of each evaluation; of the last one, when more */
     int nfe[8], nfes;            /* function evaluations to evaluate: [1, 2] */
     double sigma_mid;            /* intermediate level of two-step sampling */
     double sigmas[MOST_NFE - 1]; /* intermediate levels of sampling in sigma_count + 1 steps, decreasing */

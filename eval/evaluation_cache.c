@@ -20,11 +20,9 @@ static const char *cache_path(const char *folder, const Hash *key, char path[102
 /* Cuts the line at its tabs; false when there are not FIELDS of them. */
 static bool line_split(char *line, char *fields[FIELDS]) {
     int count = 0;
-    for (char *at = line; at && count < FIELDS; count++) {
-        fields[count] = at;
-        at = strchr(at, '\t');
-        if (at) *at++ = 0;
-        if (count == FIELDS - 1 && at) return false;
+    for (char *field; (field = strsep(&line, "\t")); count++) {
+        if (count == FIELDS) return false;
+        fields[count] = field;
     }
     return count == FIELDS;
 }

@@ -6,7 +6,7 @@
 #include "base/image.h"
 #include "base/log.h"
 #include "base/npy.h"
-#include "train/import_source.h"
+#include "data/import_source.h"
 
 #include <limits.h>
 #include <math.h>

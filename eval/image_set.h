@@ -8,7 +8,7 @@
 #define ICT_EVAL_IMAGE_SET_H
 
 #include "base/hash.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 typedef struct ImageSet {
     Dataset data;    /* name: the path's last part; no labels; `hash` is of the bytes */

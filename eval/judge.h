@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "model/features.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 typedef struct Judge {
     Device *device;

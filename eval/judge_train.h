@@ -5,7 +5,7 @@
 #define ICT_EVAL_JUDGE_TRAIN_H
 
 #include "backend/backend.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 /* Raised whenever network or training change, so that cached classifiers are not mistaken for the new one. */
 enum { JUDGE_RECIPE = 3 };

@@ -3,7 +3,7 @@
 #ifndef ICT_EVAL_PERTURB_H
 #define ICT_EVAL_PERTURB_H
 
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 typedef enum PerturbKind {
     PERTURB_NOISE,      /* normal noise; strength: its standard deviation in grey levels */

@@ -6,7 +6,7 @@
 
 #include "backend/backend.h"
 #include "base/hash.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 typedef struct Space {
     const char *name;

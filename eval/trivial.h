@@ -3,7 +3,7 @@
 #ifndef ICT_EVAL_TRIVIAL_H
 #define ICT_EVAL_TRIVIAL_H
 
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 enum { REAL_ORDER_SEED = 9 }; /* of real images, of the halves that floors compare */
 

@@ -1,7 +1,7 @@
 -- title: :experiment: samples from the same seeds
 -- caption: Column by column the same noise, drawn through each arm's last checkpoint (the arm's first seed), in one step and in two; below, real images. Needs the runs' own pictures, which stay on the machine that made them. Arms without one are named.
 -- begins with: by_arm
-, picture AS (   -- of each arm the first seed's newest one; `grid` images as a square, block by block (harness/picture.c)
+, picture AS (   -- of each arm the first seed's newest one; `grid` images as a square, block by block (base/picture.c)
     SELECT series, first, min(seed), artifact_file(a.path) AS file, setting(config, 'evaluation.grid') + 0 AS grid,
            1 + length(setting(config, 'evaluation.nfe')) - length(replace(setting(config, 'evaluation.nfe'), ',', '')) AS nfes
       FROM line JOIN artifact a ON a.run_id = line.id

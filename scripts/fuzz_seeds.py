@@ -187,7 +187,7 @@ def weights():
 
 
 def fnv(*parts):
-    """The checksum of core/train/safetensors.c: FNV-1a over words of eight bytes, the last one padded with zeros."""
+    """The checksum of core/base/safetensors.c: FNV-1a over words of eight bytes, the last one padded with zeros."""
     value = 0xCBF29CE484222325
     for part in parts:
         words = len(part) // 8 * 8

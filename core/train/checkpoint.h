@@ -8,7 +8,7 @@
 #include "model/param.h"
 #include "train/meter.h"
 #include "train/optimiser.h"
-#include "train/safetensors.h"
+#include "base/safetensors.h"
 
 /* ---- parameters of any file ---- */
 

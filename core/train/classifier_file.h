@@ -14,8 +14,8 @@
 #define ICT_TRAIN_CLASSIFIER_FILE_H
 
 #include "model/classifier.h"
-#include "train/dataset.h"
-#include "train/safetensors.h"
+#include "data/dataset.h"
+#include "base/safetensors.h"
 
 typedef enum ClassifierRole { CLASSIFIER_JUDGE, CLASSIFIER_LOSS } ClassifierRole;
 const char *classifier_role_name(ClassifierRole); /* "judge", "loss" */

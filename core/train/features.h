@@ -8,8 +8,8 @@
 #include "ct/ct.h"
 #include "ct/perceptual.h"
 #include "model/features.h"
-#include "train/dataset.h"
-#include "train/safetensors.h"
+#include "data/dataset.h"
+#include "base/safetensors.h"
 
 /* ---- stored files ---- */
 

@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "model/features.h"
 #include "model/inception.h"
-#include "train/safetensors.h"
+#include "base/safetensors.h"
 
 typedef struct InceptionRequest {
     int h, w; /* images, three channels */

@@ -5,7 +5,7 @@
 #define ICT_TRAIN_SOURCE_H
 
 #include "ct/objective.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 enum { SOURCE_SLOTS = 16 };
 

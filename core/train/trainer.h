@@ -13,7 +13,7 @@
 #include "ct/sampler.h"
 #include "model/unet.h"
 #include "train/classification.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 #include "train/meter.h"
 #include "train/optimiser.h"
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# shellcheck disable=SC1091,SC2034
+# shellcheck disable=SC1091,SC2034,SC2153
 # On a card: two runs from nothing, each its own database, folder and processes, end in the same bytes and have the same history;
 # so does one that is killed on the way and goes on. The paper's CIFAR-10 network, STEPS steps of CARD_BATCH images, across every
 # change of N. Where the card has a table of convolution plans (core/backend/cuda/plans) nothing is shared between the runs;

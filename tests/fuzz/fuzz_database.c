@@ -2,7 +2,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "base/log.h"
-#include "harness/store.h"
+#include "store/store.h"
 
 #include <string.h>
 

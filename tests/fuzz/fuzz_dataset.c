@@ -6,7 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "base/log.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 #include <string.h>
 

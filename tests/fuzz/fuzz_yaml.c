@@ -1,9 +1,9 @@
 /* YAML: the tree, an experiment's file, and a resolved configuration, all from the same bytes. */
 #include "tests/fuzz/fuzz.h"
 
-#include "harness/config.h"
-#include "harness/experiment.h"
-#include "harness/yaml.h"
+#include "config/config.h"
+#include "plan/experiment.h"
+#include "config/yaml.h"
 
 #include <string.h>
 

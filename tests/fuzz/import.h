@@ -5,7 +5,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "base/log.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 static inline void import_try(const char *path) {
     const DataConfig config = {.name = "set"};

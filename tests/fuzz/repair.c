@@ -5,7 +5,7 @@
 #endif
 #include "tests/fuzz/fuzz.h"
 
-#include "train/safetensors.h"
+#include "base/safetensors.h"
 
 #include <string.h>
 #include <zlib.h>

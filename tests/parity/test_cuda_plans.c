@@ -1,7 +1,7 @@
 /* cuDNN has a deterministic plan for every convolution of every experiment, in each precision; and of the
  * configurations that the run's file, the program's table and the clock name, the first one's is taken. Plans
  * are made for a card from its description, so no card is needed; skipped in a build without CUDA. */
-#include "harness/plan.h"
+#include "plan/plan.h"
 #include "train/network.h"
 
 #include <setjmp.h>

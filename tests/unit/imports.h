@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "tests/unit/mentions.h"
 #include "tests/unit/scratch.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 static Error error;
 

@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "harness/store_internal.h"
+#include "store/store_internal.h"
 
 #include <math.h>
 #include <setjmp.h>

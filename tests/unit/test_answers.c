@@ -2,7 +2,7 @@
  * scales into one number, show a published number without its source, call a distance FID that is not. */
 #include "store_fixture.h"
 
-#include "harness/answers.h"
+#include "answers/answers.h"
 
 static const Paths here = {.root = "."};
 

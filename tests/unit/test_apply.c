@@ -2,8 +2,8 @@
  * the method itself says what must come out: f(x, sigma_min) = x, and f = c_skip x + c_out F(c_in x). */
 #include "base/npy.h"
 #include "base/philox.h"
-#include "harness/cli.h"
-#include "train/safetensors.h"
+#include "command/cli.h"
+#include "base/safetensors.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* What bench keeps: sessions, the best turn of each program, peers' lines, and how they come into another
  * database and into answers. */
-#include "harness/bench_record.h"
+#include "command/bench_record.h"
 
-#include "harness/answers.h"
+#include "answers/answers.h"
 #include "tests/unit/store_fixture.h"
 
 static BenchPlace place_make(Store *store, const Config *config, const Device *device, const Paths *paths) {

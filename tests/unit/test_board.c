@@ -1,6 +1,6 @@
 /* The board: what is left, what is shown first, and what fits. */
 #include "store_fixture.h"
-#include "harness/board.h"
+#include "command/board.h"
 
 static char *no_words[] = {NULL};
 

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 #include <string.h>
 #include <zlib.h>

@@ -1,6 +1,6 @@
 /* The table of keys: every type's good and bad values, the way back to text, what enters the identity, and
  * the checks between keys. */
-#include "harness/config_key.h"
+#include "config/config_key.h"
 
 #include "base/philox.h"
 

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/npy.h"
 #include "base/text.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 #include <string.h>
 #include <sys/stat.h>

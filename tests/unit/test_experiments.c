@@ -1,8 +1,8 @@
 /* The experiments of this repository resolve to the papers' settings, key by key, network sizes included. The
  * numbers are those of Song & Dhariwal 2024 (iCT), Song et al. 2023 (CM) with OpenAI's launch scripts, and
  * parameter counts computed by hand from their code. */
-#include "harness/config_key.h"
-#include "harness/plan.h"
+#include "config/config_key.h"
+#include "plan/plan.h"
 
 #include <math.h>
 #include <setjmp.h>

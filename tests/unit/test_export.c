@@ -1,9 +1,9 @@
 /* What leaves the program for others: rows as CSV and JSON, TensorBoard's records beside those of its own
  * package (tests/golden/events.tfevents, made by scripts/golden_tensorboard.py), model cards. */
 #include "store_fixture.h"
-#include "harness/export.h"
-#include "harness/model_card.h"
-#include "harness/tensorboard.h"
+#include "export/export.h"
+#include "export/model_card.h"
+#include "export/tensorboard.h"
 #include "mentions.h"
 
 static void test_checksum_has_its_known_answers(void **state) {

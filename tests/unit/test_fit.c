@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "harness/plan.h"
+#include "plan/plan.h"
 
 #define CARD 80e9 /* bytes of an 80 GB card that are free when a run begins */
 

@@ -16,7 +16,7 @@
 #include "base/npy.h"
 #include "base/npy_bytes.h"
 #include "base/text.h"
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 #include <fcntl.h>
 #include <string.h>

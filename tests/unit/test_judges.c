@@ -10,7 +10,7 @@
 #include "tests/unit/mentions.h"
 #include "tests/unit/scratch.h"
 #include "eval/space.h"
-#include "harness/config.h"
+#include "config/config.h"
 #include "train/classifier_file.h"
 #include "train/features.h"
 

@@ -6,7 +6,7 @@
  * A file says itself which network it is for. Given files as arguments, the program checks those instead of
  * tests/golden and says how far off they are: scripts/check_network.py does so with networks of full size. */
 #include "ct/sampler.h"
-#include "harness/config.h"
+#include "config/config.h"
 #include "model/unet.h"
 #include "train/checkpoint.h"
 

@@ -1,7 +1,7 @@
 /* From files to runs: order of application, arms and grids, scales, ids, all problems at once.
  * Whether the repository's own files can be planned is test_plan_files.c's affair, what they say
  * test_experiments.c's. */
-#include "harness/plan.h"
+#include "plan/plan.h"
 
 #include "base/hash.h"
 

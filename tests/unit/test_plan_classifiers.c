@@ -7,7 +7,7 @@
 
 #include "tests/unit/mentions.h"
 #include "tests/unit/scratch.h"
-#include "harness/plan.h"
+#include "plan/plan.h"
 #include "train/features.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Every experiment and every question of this repository can be planned at every scale. */
-#include "harness/plan.h"
+#include "plan/plan.h"
 
 #include <glob.h>
 #include <setjmp.h>

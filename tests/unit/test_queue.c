@@ -2,8 +2,8 @@
  * finishes or waits, as the run's id says. What counts is which state and which exit code come of it. */
 #include "store_fixture.h"
 
-#include "harness/cli.h"
-#include "harness/queue.h"
+#include "command/cli.h"
+#include "worker/queue.h"
 
 #include <signal.h>
 

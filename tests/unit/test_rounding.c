@@ -3,7 +3,7 @@
  * far precisions are apart on a card is tests/parity/test_cuda_precision.c's. */
 #include "train/rounding.h"
 
-#include "harness/answers.h"
+#include "answers/answers.h"
 #include "tests/unit/store_fixture.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/feature_file.h"

@@ -1,6 +1,6 @@
 /* The safetensors reader against files that are whole, cut short, and wrong in every way the format allows.
  */
-#include "train/safetensors.h"
+#include "base/safetensors.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

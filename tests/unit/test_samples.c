@@ -1,10 +1,10 @@
 /* What evaluations and `sample` ask for: the noise levels of any number of steps, and the labels of seeds. */
 #include "eval/image_set.h"
-#include "harness/sample_files.h"
-#include "harness/samples.h"
+#include "command/sample_files.h"
+#include "worker/samples.h"
 #include "base/npy.h"
 #include "base/philox.h"
-#include "harness/config.h"
+#include "config/config.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* What a scale does: what stands instead of single values, that both methods' curricula shrink alike, and
  * that rates are chosen by plain runs on a seed of their own. That each question can be planned at each scale
  * is test_plan_files.c's affair. */
-#include "harness/plan.h"
+#include "plan/plan.h"
 
 #include <glob.h>
 #include <setjmp.h>

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "train/dataset.h"
+#include "data/dataset.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * references stay apart. */
 #include "store_fixture.h"
 
-#include "harness/answers.h"
+#include "answers/answers.h"
 
 static void run_store(Store *store, const char *arm, int seed, char id[64]) {
     Error error = {0};

@@ -11,7 +11,7 @@
  * TOLERANCE is on losses and norms of each step, relative; on weights, on the distance from PyTorch's
  * relative to the way that the run has moved them. Steps build on each other, so rounding of fp32 grows from
  * step to step. */
-#include "harness/config.h"
+#include "config/config.h"
 #include "train/trainer_state.h"
 
 #include <glob.h>

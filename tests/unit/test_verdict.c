@@ -2,7 +2,7 @@
  * there is none to give. */
 #include "store_fixture.h"
 
-#include "harness/answers.h"
+#include "answers/answers.h"
 
 static const char *const yaml = "arms: {none: {}, EMA: {}, other: {}}\ngrid: {ct.s1: [40, 80]}\n"
                                 "paper: {best: none, worse: [EMA]}\n";

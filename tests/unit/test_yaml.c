@@ -1,6 +1,6 @@
 /* The YAML reader: what it accepts, where it says things stand, what it refuses, and that no bytes bring it
  * down. */
-#include "harness/yaml.h"
+#include "config/yaml.h"
 
 #include "base/file.h"
 #include "base/philox.h"

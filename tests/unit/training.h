@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/toy.h"
-#include "train/safetensors.h"
+#include "base/safetensors.h"
 
 /* ------------------------------------------------------------------------------------------ a run and its
  * record */

@@ -28,8 +28,8 @@ typedef struct Product {
 
 void cuda_product(Device *device, const Product *product);
 
-/* By a kernel of our own, where a product of fp32 is too small for cuBLASLt's (product_small.cu); false: it is
- * not for that. */
+/* By a kernel of our own, where a product of fp32 is too small for cuBLASLt's (product_small.cu); false: it
+ * is not for that. */
 bool cuda_product_small(Device *device, const Product *product);
 
 /* What cuBLAS calls a type, and products that add up in fp32 of factors in `dtype`. */

@@ -1,6 +1,0 @@
-/* The program. Everything is in the library, so that tests can link it. */
-#include "harness/cli.h"
-
-int main(int argc, char **argv) {
-    return cli_main(argc, argv);
-}
