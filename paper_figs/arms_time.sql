@@ -7,19 +7,16 @@
 ), spent AS (
     SELECT run_id, step, sum(images / rate) OVER (PARTITION BY run_id ORDER BY step) AS seconds FROM tick
 ), point AS (
-    SELECT series, first, avg((SELECT max(seconds) FROM spent WHERE spent.run_id = line.id AND spent.step <= e.step)) AS x,
-           avg(e.value) AS mean, min(e.value) AS low, max(e.value) AS high
-      FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
-     WHERE e.nfe = 1 AND e.step > 0 AND e.weights = setting(config, 'evaluation.weights')
-       AND e.samples = usual_samples AND own_protocol(config, e.protocol)
-     GROUP BY series, e.step * setting(config, 'train.batch')
+    SELECT series, first, avg((SELECT max(seconds) FROM spent WHERE spent.run_id = judged.id AND spent.step <= judged.step)) AS x,
+           avg(value) AS mean, min(value) AS low, max(value) AS high
+      FROM judged WHERE nfe = 1 AND step > 0 AND samples = usual_samples GROUP BY series, step * setting(config, 'train.batch')
 )
 SELECT series, x AS seconds, mean, low, high FROM (
     SELECT 0 AS part, series, 0 AS x, 0 AS mean, 0 AS low, 0 AS high FROM note, judge
     UNION ALL
     SELECT 1, 'metric: ' || metric, 0, 0, 0, 0 FROM judge
     UNION ALL
-    SELECT 1 + first, 'arm: ' || series, x, mean, low, high FROM point
+    SELECT 1 + first, 'arm: ' || label, x, mean, low, high FROM point JOIN label USING (series)
     UNION ALL
     SELECT 1 + first, 'lack: ' || series || lack, NULL, NULL, NULL, NULL FROM arm, judge WHERE series NOT IN (SELECT series FROM point)
 ) ORDER BY part, series, x

@@ -2,11 +2,8 @@
 -- caption: Frechet distance of samples of the last checkpoint (FID where it was computed, else on the features that the figure names): mean, standard deviation over seeds, and every seed as a point. Floor: real images against real ones. Arms without a finished run are named.
 -- begins with: by_arm
 , point AS (
-    SELECT line.*, e.nfe, e.value
-      FROM line JOIN evaluation e ON e.run_id = line.id JOIN judge USING (metric)
-     WHERE e.nfe > 0 AND e.weights = setting(config, 'evaluation.weights') AND e.samples = last_samples
-       AND own_protocol(config, e.protocol)
-       AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
+    SELECT * FROM judged
+     WHERE samples = last_samples AND step = (SELECT max(step) FROM evaluation WHERE run_id = judged.id AND nfe > 0)
 ), mean AS (
     SELECT series, nfe, avg(value) AS mean,
            CASE WHEN count(*) > 1 THEN sqrt(max(0, (avg(value * value) - avg(value) * avg(value)) * count(*) / (count(*) - 1.0))) ELSE 0 END AS sd
@@ -17,11 +14,13 @@ SELECT series, nfe, value, mean, sd FROM (
     UNION ALL
     SELECT 1, 'metric: ' || metric, 0, 0, 0, 0, 0 FROM judge
     UNION ALL
-    SELECT 2, 'floor', 0, avg(e.value), 0, 0, 0 FROM line JOIN evaluation e ON e.run_id = line.id, judge
-     WHERE e.weights = 'reference' AND e.metric = judge.metric || '-floor'
-       AND e.samples = (SELECT max(samples) FROM evaluation WHERE run_id = e.run_id AND metric = e.metric) AND (SELECT count(DISTINCT scale || data) FROM line) = 1 HAVING count(*) > 0
+    SELECT 2, 'floor', 0, avg(value), 0, 0, 0 FROM (
+        SELECT DISTINCT point.id, e.value FROM point JOIN evaluation e ON e.run_id = point.id AND e.weights = 'reference'
+               AND e.metric = point.metric || '-floor' AND e.features_hash = point.features_hash AND e.reference_hash = point.reference_hash
+               AND e.samples = (SELECT max(samples) FROM evaluation WHERE run_id = e.run_id AND metric = e.metric AND samples <= point.samples)
+         WHERE (SELECT count(DISTINCT scale || data) FROM line) = 1) HAVING count(*) > 0
     UNION ALL
-    SELECT 3 + first, 'arm: ' || series, nfe, value, mean, sd, seed FROM point JOIN mean USING (series, nfe)
+    SELECT 3 + first, 'arm: ' || label, nfe, value, mean, sd, seed FROM point JOIN mean USING (series, nfe) JOIN label USING (series)
     UNION ALL
     SELECT 3 + first, 'arm: ' || series || lack, NULL, NULL, NULL, NULL, NULL FROM arm, judge WHERE series NOT IN (SELECT series FROM point)
 ) ORDER BY part, series, nfe, seed

@@ -2,11 +2,10 @@
 -- caption: Frechet distances of samples of the last checkpoint by three networks, each relative to the geometric mean, at the same seed, of the arms that were not trained against the loss network; mean (of logarithms) and every seed. An arm that stands further left by the loss network than by the judge, which it never met, has learned to please. Arms without a finished run are named.
 -- begins with: by_arm
 , point AS (
-    SELECT line.*, e.nfe, e.value, e.features_hash, e.reference_hash, setting(config, 'ct.distance') = 'perceptual' AS knows,
-           CASE e.metric WHEN 'fd-classifier' THEN 1 WHEN 'fd-classifier-loss' THEN 2 ELSE 3 END AS judge
-      FROM line JOIN evaluation e ON e.run_id = line.id AND e.nfe > 0 AND e.metric IN ('fd-classifier', 'fd-classifier-loss', 'fd-random')
-     WHERE own_protocol(config, e.protocol) AND e.value > 0 AND e.weights = setting(config, 'evaluation.weights')
-       AND e.samples = last_samples AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
+    SELECT *, setting(config, 'ct.distance') = 'perceptual' AS knows,
+           CASE metric WHEN 'fd-classifier' THEN 1 WHEN 'fd-classifier-loss' THEN 2 ELSE 3 END AS judge
+      FROM every WHERE metric IN ('fd-classifier', 'fd-classifier-loss', 'fd-random') AND value > 0
+       AND samples = last_samples AND step = (SELECT max(step) FROM evaluation WHERE run_id = every.id AND nfe > 0)
 ), others AS (
     SELECT scale, data, budget, seed, nfe, judge, features_hash, reference_hash, avg(ln(value)) AS base
       FROM point WHERE NOT knows GROUP BY scale, data, budget, seed, nfe, judge, features_hash, reference_hash

@@ -7,7 +7,7 @@ last AS (
       FROM line JOIN evaluation e ON e.run_id = line.id AND e.nfe > 0 AND e.metric IN ('fd-classifier', 'fd-classifier-loss', 'fd-random')
      WHERE own_protocol(config, e.protocol) AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
 ), wide AS (   -- a row a run and set of networks, which are never mixed
-    SELECT one.*, one.value AS j, two.value AS p, three.value AS r,
+    SELECT one.*, one.value AS j, two.value AS p, three.value AS r, substr(one.features_hash, 1, 8) || ', ' || substr(two.features_hash, 1, 8) AS names,
            one.features_hash || two.features_hash || coalesce(three.features_hash, '') || one.reference_hash AS networks
       FROM last one JOIN last two USING (id, nfe, samples, weights, reference_hash)
       LEFT JOIN last three ON three.id = one.id AND three.nfe = one.nfe AND three.samples = one.samples AND three.weights = one.weights
@@ -20,7 +20,7 @@ last AS (
     SELECT wide.*, ln(j) - ln_j AS by_j, ln(p) - ln_p AS by_p, ln(p) - ln_p - ln(j) + ln_j AS flattery
       FROM wide LEFT JOIN others USING (scale, data, budget, seed, nfe, samples, weights, networks)
 ), mean AS (
-    SELECT asked_as, scale, data, budget, nfe, samples, weights, count(*) AS n, avg(j) AS j, avg(p) AS p, avg(r) AS r,
+    SELECT asked_as, scale, data, budget, nfe, samples, weights, names, count(*) AS n, avg(j) AS j, avg(p) AS p, avg(r) AS r,
            sqrt(max(0, avg(j * j) - avg(j) * avg(j)) * count(*) / (count(*) - 1.0)) AS sd_j,
            sqrt(max(0, avg(p * p) - avg(p) * avg(p)) * count(*) / (count(*) - 1.0)) AS sd_p,
            sqrt(max(0, avg(r * r) - avg(r) * avg(r)) * count(*) / (count(*) - 1.0)) AS sd_r,
@@ -34,6 +34,6 @@ SELECT asked_as AS arm, nfe AS NFE, printf('%.4g', j) || iif(sd_j IS NULL, '', p
        CASE WHEN pairs THEN printf('%.3f', exp(by_j)) END AS "relative by J", CASE WHEN pairs THEN printf('%.3f', exp(by_p)) END AS "relative by P",
        CASE WHEN pairs THEN printf('%.3f', exp(flattery)) END AS flattery,
        CASE WHEN pairs >= 3 THEN printf('%.3f to %.3f', exp(flattery - coalesce(t, 2.262) * sd / sqrt(pairs)), exp(flattery + coalesce(t, 2.262) * sd / sqrt(pairs))) END AS "95 %",
-       mean.n || iif(done < runs, ' of ' || runs, '') AS n, samples, weights, scale, data, budget AS images
+       mean.n || iif(mean.n < runs, ' of ' || runs, '') AS n, samples, weights, names AS "J, P", scale, data, budget AS images
   FROM mean JOIN arm USING (asked_as, scale, data, budget) LEFT JOIN quantile ON quantile.n = pairs
  ORDER BY scale, data, budget, nfe, samples, first, asked_as

@@ -3,6 +3,8 @@
 --   arm     its arms at each scale, data set and budget: how many runs are done, of how many, and what became of the rest
 --   line    its finished runs, with the name that figures give the arm
 --   note    one line that says where the numbers come from
+--   judge   the distance that figures of quality show;  judged  its evaluations, by one feature network and reference a data set
+--   label   the name that such figures give an arm, with how many of its finished runs were judged so where not all were
 -- An arm without a finished run is part of `arm`, and every answer shows it: what is not there must not look as if nobody had
 -- asked. Of unfinished runs only those count that the experiment's newest text asks for. $scale, where it is given, leaves the others out.
 WITH newest AS (
@@ -38,7 +40,7 @@ WITH newest AS (
       FROM asked CROSS JOIN place LEFT JOIN fate USING (asked_as, scale, data, budget)
      GROUP BY asked_as, scale, data, budget
 ), line AS (
-    SELECT asked.*, series, first, setting(config, 'evaluation.samples') + 0 AS usual_samples,   -- of every evaluation, and of the last
+    SELECT asked.*, series, first, done, setting(config, 'evaluation.samples') + 0 AS usual_samples,   -- of every evaluation, and of the last
            max(setting(config, 'evaluation.samples') + 0, coalesce(setting(config, 'evaluation.samples_last'), 0) + 0) AS last_samples
       FROM asked JOIN arm USING (asked_as, scale, data, budget) WHERE state = 'done'
 ), note AS (
@@ -47,7 +49,22 @@ WITH newest AS (
            || ' images; commit ' || group_concat(DISTINCT substr(git_commit, 1, 8)) || '; ' || count(DISTINCT seed)
            || iif(count(DISTINCT seed) = 1, ' seed; ', ' seeds; ') || group_concat(DISTINCT device) AS series
       FROM line HAVING count(*) > 0
+), network AS (   -- a distance by another network, or from other images, is another distance, whatever its name: what most runs have, the newest of equals
+    SELECT * FROM (SELECT data, e.metric, e.features_hash, e.reference_hash, count(DISTINCT e.run_id) AS runs,
+                          row_number() OVER (PARTITION BY data, e.metric ORDER BY count(DISTINCT e.run_id) DESC, max(e.created) DESC) AS place
+                     FROM line JOIN evaluation e ON e.run_id = line.id AND e.nfe > 0 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') AND e.metric NOT LIKE '%-deviation'
+                    GROUP BY data, e.metric, e.features_hash, e.reference_hash) WHERE place = 1
+), every AS (   -- as the runs' own settings ask for it, each once
+    SELECT * FROM (SELECT line.*, e.step, e.nfe, e.metric, e.samples, e.value, e.features_hash, e.reference_hash,
+                          row_number() OVER (PARTITION BY line.id, e.step, e.nfe, e.metric, e.samples ORDER BY e.created DESC) AS newest
+                     FROM line JOIN network USING (data)
+                     JOIN evaluation e ON e.run_id = line.id AND e.metric = network.metric AND e.features_hash = network.features_hash
+                          AND e.reference_hash = network.reference_hash
+                    WHERE e.nfe > 0 AND e.weights = setting(config, 'evaluation.weights') AND own_protocol(config, e.protocol)) WHERE newest = 1
 ), judge AS (   -- FID where it was computed, else the Frechet distance that most runs have
-    SELECT e.metric FROM line JOIN evaluation e ON e.run_id = line.id WHERE e.nfe = 1 AND (e.metric = 'fid' OR e.metric LIKE 'fd-%') AND e.metric NOT LIKE '%-deviation'
-     GROUP BY e.metric ORDER BY e.metric <> 'fid', count(DISTINCT e.run_id) DESC, e.metric LIMIT 1
+    SELECT metric FROM network GROUP BY metric ORDER BY metric <> 'fid', sum(runs) DESC, metric LIMIT 1
+), judged AS (
+    SELECT every.* FROM every JOIN judge USING (metric)
+), label AS (
+    SELECT series, series || iif(count(DISTINCT id) < done, ' [' || count(DISTINCT id) || ' of ' || done || ' judged]', '') AS label FROM judged GROUP BY series
 )

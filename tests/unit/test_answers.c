@@ -91,12 +91,12 @@ static void row_keep(void *context, int columns, const char *const *names, const
 }
 
 static char *answer(Store *store, const char *name, const int *columns) {
-    const char *const parameters[] = {"experiment", "q"};
+    const char *const parameters[] = {"experiment", "q", "run", "r"};
     Rows rows = {.columns = columns};
     Question question;
     Error error = {0};
     must(question_read(&here, name, &question, &error), &error);
-    must(store_query(store, question.sql, parameters, question_parameter(&question) ? 1 : 0, row_keep, &rows,
+    must(store_query(store, question.sql, parameters, question_parameter(&question) ? 2 : 0, row_keep, &rows,
                      &error),
          &error);
     question_free(&question);
@@ -211,6 +211,88 @@ static void a_seed_counts_once(void **state) {
     answer_is(store, "runs", (const int[]){1, 7, 9, -1}, "x|4|2\n");
 }
 
+/* ---- a distance by another network is another distance ---- */
+
+static void judge_again(Store *store, const char *id, const char *network, const char *reference,
+                        double value, double when) {
+    Evaluation evaluation = {.metric = "fd-random", .value = value, .samples = 100, .protocol = "round"};
+    Error error;
+    snprintf(evaluation.features_hash, sizeof evaluation.features_hash, "%s", network);
+    snprintf(evaluation.reference_hash, sizeof evaluation.reference_hash, "%s", reference);
+    must(store_evaluation(store, id, 10, "raw", 1, &evaluation, &error), &error);
+    must(store_execute(store, &error,
+                       "UPDATE evaluation SET created = ? WHERE run_id = ? AND features_hash = ?", "dtt",
+                       when, id, network),
+         &error);
+}
+
+/* Three seeds, of which one another network judged, too, higher and later. An arm that only the other one has
+ * judged, and one half of which it has. */
+static void two_networks_make(Store *store, const char *network, const char *reference) {
+    make_variant(store, "a", 0, NULL, 1);
+    make_variant(store, "b", 1, NULL, 3);
+    make_variant(store, "f", 2, NULL, 2);
+    judge_again(store, "b", network, reference, 100, 9e9);
+    static const char *const arms[] = {"y", "z", "z"}, *const ids[] = {"c", "d", "e"};
+    for (int i = 0; i < 3; i++)
+        make(store, (Made){ids[i], "q", "ablations/q.yaml", arms[i], "desk", "shapes", "done", "fd-random", i,
+                           5, NULL});
+    Error error;
+    must(store_execute(
+             store, &error,
+             "UPDATE evaluation SET features_hash = ?, reference_hash = ? WHERE run_id IN ('c', 'e')", "tt",
+             network, reference),
+         &error);
+}
+
+static void figures_show_one_network(Store *store) {
+    answer_is(
+        store, "arms", (const int[]){0, 2, 3, 4, -1},
+        "note: scale desk; data shapes; 0.08k images; commit c0ffee00; 3 seeds; cpu|0|0|0\n"
+        "arm: x|2|1|3\narm: z [1 of 2 judged]|5|5|5\nlack: y: no such number|||\nmetric: fd-random|0|0|0\n");
+    answer_has(store, "arms_time", "arm: x\narm: z [1 of 2 judged]\nlack: y: no such number\n", true);
+    answer_is(
+        store, "bars", (const int[]){0, 2, 3, -1},
+        "note: scale desk; data shapes; 0.08k images; commit c0ffee00; 3 seeds; cpu|0|0\n"
+        "metric: fd-random|0|0\narm: x|1|2\narm: x|3|2\narm: x|2|2\narm: y: no such number||\narm: z [1 of 2 "
+        "judged]|5|5\n");
+}
+
+static void no_curve_mixes_networks(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    two_networks_make(store, "0123456789", "");
+    figures_show_one_network(store);
+    answer_is(store, "ablation", (const int[]){0, 1, 3, 5, -1},
+              "x|fd-random by |2|3\nz|fd-random by |5|1 of 2\nx|fd-random by 01234567|100|1 of 3\n"
+              "y|fd-random by 01234567|5|1\nz|fd-random by 01234567|5|1 of 2\n");
+}
+
+static void no_curve_mixes_references(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    two_networks_make(store, "", "89abcdef01");
+    figures_show_one_network(store);
+}
+
+/* Judged twice at one step: the second network's numbers would send the curve up and down again. */
+static void training_shows_one_network(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    static const char *const floors[] = {"", "g"};
+    Error error;
+    make_variant(store, "r", 0, NULL, 3);
+    judge_again(store, "r", "g", "", 100, 1);
+    for (int i = 0; i < 2; i++) {
+        Evaluation floor = {.metric = "fd-random-floor", .value = 1 + i, .samples = 100};
+        strcpy(floor.features_hash, floors[i]);
+        must(store_evaluation(store, "r", 0, "reference", 0, &floor, &error), &error);
+    }
+    char *rows = answer(store, "training", (const int[]){0, 2, -1});
+    assert_non_null(strstr(rows, "quality fd-random, 1 step|3\n"));
+    assert_non_null(strstr(rows, "reference real against real|1\n"));
+    assert_null(strstr(rows, "|100\n"));
+    assert_null(strstr(rows, "real|2\n"));
+    free(rows);
+}
+
 /* ---- beside the paper ---- */
 
 static void make_ours(Store *store, const char *id, const char *scale, const char *data, const char *metric,
@@ -280,6 +362,9 @@ int main(void) {
         STORE_TEST(scales_do_not_mix),
         STORE_TEST(an_override_makes_arms_of_its_own),
         STORE_TEST(a_seed_counts_once),
+        STORE_TEST(no_curve_mixes_networks),
+        STORE_TEST(no_curve_mixes_references),
+        STORE_TEST(training_shows_one_network),
         STORE_TEST(only_fid_on_the_data_set_is_fid),
         STORE_TEST(ours_say_what_was_changed),
         STORE_TEST(a_published_number_needs_a_source),

@@ -43,7 +43,7 @@ typedef struct Rows {
 static void row_keep(void *context, int columns, const char *const *names, const char *const *values) {
     Rows *rows = context;
     const size_t length = strlen(rows->text);
-    assert_int_equal(columns, 11);
+    assert_int_equal(columns, 13);
     assert_string_equal(names[6], "verdict");
     snprintf(rows->text + length, sizeof rows->text - length, "%s|%s|%s|%s|%s\n", values[2], values[3],
              values[4] ? values[4] : "", values[5] ? values[5] : "", values[6]);
