@@ -7,10 +7,10 @@ SELECT method, NFE, FID, "IS", "other distance", source, scale, data, images, sa
            NULL AS scale, NULL AS data, NULL AS images, NULL AS samples, NULL AS n, NULL AS "commit"
       FROM theirs WHERE dataset = 'CIFAR-10' GROUP BY method, nfe
     UNION ALL
-    SELECT 1, nfe, method, nfe, max(CASE WHEN metric = 'fid' AND data = 'cifar10' THEN printf('%.2f', value) END),
-           max(CASE WHEN metric = 'is' AND data = 'cifar10' THEN printf('%.2f', value) END),
+    SELECT 1, nfe, method, nfe, group_concat(CASE WHEN metric = 'fid' AND data = 'cifar10' THEN printf('%.2f', value) END, ', '),
+           group_concat(CASE WHEN metric = 'is' AND data = 'cifar10' THEN printf('%.2f', value) END, ', '),
            group_concat(CASE WHEN metric LIKE 'fd-%' OR metric = 'fid' AND data <> 'cifar10'
                              THEN metric || printf(' %.3g', value) || iif(floor, printf(' (%.2g)', floor), '') END, ', '),
            'this database', scale, data, budget, samples, max(n), substr(git_commit, 1, 8)
-      FROM ours WHERE data LIKE 'cifar10%' GROUP BY method, scale, data, budget, git_commit, nfe, samples, weights, rounding, reference_hash
+      FROM ours WHERE data LIKE 'cifar10%' GROUP BY method, scale, data, budget, git_commit, nfe, samples, reference_hash
 ) ORDER BY part, iif(part, method, ''), scale, data, images, place

@@ -8,11 +8,11 @@ SELECT method, NFE, FID, "precision", recall, "other distance", source, scale, d
            NULL AS scale, NULL AS data, NULL AS images, NULL AS samples, NULL AS n, NULL AS "commit"
       FROM theirs WHERE dataset = 'ImageNet 64x64' GROUP BY method, nfe
     UNION ALL
-    SELECT 1, nfe, method, nfe, max(CASE WHEN metric = 'fid' AND data = 'imagenet64' THEN printf('%.2f', value) END),
-           max(CASE WHEN metric = 'precision' AND data = 'imagenet64' THEN printf('%.2f', value) END),
-           max(CASE WHEN metric = 'recall' AND data = 'imagenet64' THEN printf('%.2f', value) END),
+    SELECT 1, nfe, method, nfe, group_concat(CASE WHEN metric = 'fid' AND data = 'imagenet64' THEN printf('%.2f', value) END, ', '),
+           group_concat(CASE WHEN metric = 'precision' AND data = 'imagenet64' THEN printf('%.2f', value) END, ', '),
+           group_concat(CASE WHEN metric = 'recall' AND data = 'imagenet64' THEN printf('%.2f', value) END, ', '),
            group_concat(CASE WHEN metric LIKE 'fd-%' OR metric = 'fid' AND data <> 'imagenet64'
                              THEN metric || printf(' %.3g', value) || iif(floor, printf(' (%.2g)', floor), '') END, ', '),
            'this database', scale, data, budget, samples, max(n), substr(git_commit, 1, 8)
-      FROM ours WHERE data LIKE 'imagenet64%' GROUP BY method, scale, data, budget, git_commit, nfe, samples, weights, rounding, reference_hash
+      FROM ours WHERE data LIKE 'imagenet64%' GROUP BY method, scale, data, budget, git_commit, nfe, samples, reference_hash
 ) ORDER BY part, iif(part, method, ''), scale, data, images, place

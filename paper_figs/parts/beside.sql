@@ -1,6 +1,6 @@
 -- What the tables beside the published numbers begin with (`-- begins with: beside`):
---   ours    finished runs of experiments/ (not its calibrations; arms of questions have tables of their own) at their last evaluation, mean over seeds;
---           a row a scale, data set, budget and protocol, which never share one
+--   ours    finished runs of experiments/ (not its calibrations; arms of questions have tables of their own) at their last evaluation, as their own
+--           settings ask for it, mean over seeds; a row a scale, data set and budget, which never share one
 --   theirs  published numbers as text, * on those that wait for a check against the paper
 WITH found AS (
     SELECT r.*, x.name AS experiment, p.arm AS asked_as, setting(r.config, 'data.name') AS data,
@@ -16,13 +16,12 @@ WITH found AS (
                      FROM found JOIN varying USING (experiment, asked_as, scale, data, budget)) WHERE turn = 1
 ), ours AS (
     SELECT 'ours: ' || experiment || iif(asked_as = '', '', ', ' || asked_as) || said AS method, last.scale, data, budget, git_commit,
-           e.nfe, e.samples, e.weights, e.metric, e.reference_hash,
-           substr(e.protocol, 1, instr(e.protocol || ';', ';') - 1) AS rounding, avg(e.value) AS value, count(*) AS n, max(floor.value) AS floor
+           e.nfe, e.samples, e.metric, e.reference_hash, avg(e.value) AS value, count(*) AS n, max(floor.value) AS floor
       FROM last JOIN evaluation e ON e.run_id = last.id AND e.step = last.step AND e.nfe > 0
-           AND e.samples = (SELECT max(samples) FROM evaluation WHERE run_id = last.id AND step = e.step AND metric = e.metric AND nfe = e.nfe)
+           AND e.weights = setting(config, 'evaluation.weights') AND own_protocol(config, e.protocol)
       LEFT JOIN evaluation floor ON floor.run_id = last.id AND floor.weights = 'reference' AND floor.metric = e.metric || '-floor'
            AND floor.samples = e.samples AND floor.features_hash = e.features_hash AND floor.reference_hash = e.reference_hash
-     GROUP BY method, last.scale, data, budget, git_commit, e.nfe, e.samples, e.weights, e.metric, e.protocol, e.features_hash, e.reference_hash
+     GROUP BY method, last.scale, data, budget, git_commit, e.nfe, e.samples, e.metric, e.protocol, e.features_hash, e.reference_hash
 ), theirs AS (
     SELECT rowid AS place, dataset, method, nfe, metric, printf('%.2f', value) || iif(source LIKE '%memory%', '*', '') AS value,
            substr(source, 1, instr(source || ' (', ' (') - 1) AS source

@@ -315,6 +315,22 @@ static void only_fid_on_the_data_set_is_fid(void **state) {
     answer_is(store, "imagenet64", (const int[]){0, -1}, "");
 }
 
+/* Judged again with other weights or repeats: the row stays what the run's settings ask for. Of two networks
+ * called so neither is hidden. */
+static void ours_are_judged_as_they_ask(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    const Evaluation
+        again = {.metric = "fid", .value = 9, .samples = 100, .protocol = "round; mean of 3 repeats"},
+        other = {.metric = "fid", .value = 4, .samples = 100, .protocol = "round", .features_hash = "g"};
+    Error error;
+    make_ours(store, "a", "desk", "cifar10", "fid", 3);
+    must(store_evaluation(store, "a", 10, "raw", 1, &again, &error), &error);
+    must(store_evaluation(store, "a", 10, "ema:0.05", 1, &other, &error), &error);
+    answer_is(store, "cifar10", (const int[]){0, 2, 4, -1}, "ours: main|3.00|\n");
+    must(store_evaluation(store, "a", 10, "raw", 1, &other, &error), &error);
+    answer_is(store, "cifar10", (const int[]){0, 2, 4, -1}, "ours: main|3.00, 4.00|\n");
+}
+
 static void ours_say_what_was_changed(void **state) {
     Store *store = ((Fixture *)*state)->store;
     const char *file = "experiments/main.yaml";
@@ -366,6 +382,7 @@ int main(void) {
         STORE_TEST(no_curve_mixes_references),
         STORE_TEST(training_shows_one_network),
         STORE_TEST(only_fid_on_the_data_set_is_fid),
+        STORE_TEST(ours_are_judged_as_they_ask),
         STORE_TEST(ours_say_what_was_changed),
         STORE_TEST(a_published_number_needs_a_source),
         STORE_TEST(ours_stand_below_theirs),
