@@ -1,8 +1,7 @@
 -- title: :experiment: judged by the network that a model was trained against, and by one that it never met
 -- caption: Frechet distances on features of the judge J (fd-classifier), of the loss network P (fd-classifier-loss) and of random weights, at the last step; mean and standard deviation over seeds. Relative: to the geometric mean, at the same seed, of the arms that were not trained against P. Flattery: relative by P over relative by J, with its 95 % interval (Student's t on the logarithm, three seeds or more); below 1, P finds more progress than a network that knows nothing of the training. None of these distances is an FID.
 -- begins with: by_arm
-, quantile(n, t) AS (VALUES (3, 4.303), (4, 3.182), (5, 2.776), (6, 2.571), (7, 2.447), (8, 2.365), (9, 2.306), (10, 2.262)),
-last AS (
+, last AS (
     SELECT line.*, e.nfe, e.metric, e.samples, e.weights, e.value, e.features_hash, e.reference_hash, setting(config, 'ct.distance') = 'perceptual' AS knows
       FROM line JOIN evaluation e ON e.run_id = line.id AND e.nfe > 0 AND e.metric IN ('fd-classifier', 'fd-classifier-loss', 'fd-random')
      WHERE own_protocol(config, e.protocol) AND e.step = (SELECT max(step) FROM evaluation WHERE run_id = line.id AND nfe > 0)
@@ -33,7 +32,7 @@ SELECT asked_as AS arm, nfe AS NFE, printf('%.4g', j) || iif(sd_j IS NULL, '', p
        iif(r IS NULL, NULL, printf('%.4g', r) || iif(sd_r IS NULL, '', printf(' ± %.2g', sd_r))) AS "by random features",
        CASE WHEN pairs THEN printf('%.3f', exp(by_j)) END AS "relative by J", CASE WHEN pairs THEN printf('%.3f', exp(by_p)) END AS "relative by P",
        CASE WHEN pairs THEN printf('%.3f', exp(flattery)) END AS flattery,
-       CASE WHEN pairs >= 3 THEN printf('%.3f to %.3f', exp(flattery - coalesce(t, 2.262) * sd / sqrt(pairs)), exp(flattery + coalesce(t, 2.262) * sd / sqrt(pairs))) END AS "95 %",
+       CASE WHEN pairs >= 3 THEN printf('%.3f to %.3f', exp(flattery - t * sd / sqrt(pairs)), exp(flattery + t * sd / sqrt(pairs))) END AS "95 %",
        mean.n || iif(mean.n < runs, ' of ' || runs, '') AS n, samples, weights, names AS "J, P", scale, data, budget AS images
-  FROM mean JOIN arm USING (asked_as, scale, data, budget) LEFT JOIN quantile ON quantile.n = pairs
+  FROM mean JOIN arm USING (asked_as, scale, data, budget) LEFT JOIN quantile ON quantile.n = min(pairs, 10)
  ORDER BY scale, data, budget, nfe, samples, first, asked_as

@@ -20,8 +20,7 @@ mark_every = 10
 set tmargin at screen 0.93
 set bmargin at screen 0.53
 set ylabel "mean of the update's norm"
-eval log_axis(sprintf("index %d:%d", place('mean: ', 1), place('mean: ', 1)), 2)
-set ytics autofreq
+eval log_axis(sprintf("index %d:%d", place('mean: ', 1), place('mean: ', words(arms))), 2)
 plot for [i=1:words(arms)] data index place('mean: ', i) using 1:3:4 with filledcurves lt i notitle, \
      for [i=1:words(arms)] data index place('mean: ', i) using 1:2 with linespoints lt i pi mark_every title word(arms, i), \
      for [i=1:words(lacks)] keyentry with points pt 0 title word(lacks, i)
@@ -31,6 +30,7 @@ set tmargin at screen 0.475
 set bmargin at screen 0.09
 set xlabel "images seen"
 set ylabel "variance of the update's norm"
+eval log_axis(sprintf("index %d:%d", place('variance: ', 1), place('variance: ', words(arms))), 2)
 set key off
 plot for [i=1:words(arms)] data index place('variance: ', i) using 1:3:4 with filledcurves lt i notitle, \
      for [i=1:words(arms)] data index place('variance: ', i) using 1:2 with linespoints lt i pi mark_every notitle

@@ -7,10 +7,10 @@
      GROUP BY series, m.name, m.images
 )
 SELECT series, x AS images, mean, low, high FROM (
-    SELECT 0 AS part, series, 0 AS x, 0 AS mean, 0 AS low, 0 AS high FROM note
+    SELECT '' AS part, 0 AS first, series, 0 AS x, 0 AS mean, 0 AS low, 0 AS high FROM note
     UNION ALL
-    SELECT 1 + first, iif(name = 'update_norm_mean', 'mean: ', 'variance: ') || series, x, mean, low, high FROM point
+    SELECT name, first, iif(name = 'update_norm_mean', 'mean: ', 'variance: ') || series, x, mean, low, high FROM point
     UNION ALL
-    SELECT 1 + first, 'lack: ' || series || lack, NULL, NULL, NULL, NULL FROM arm
+    SELECT 'z', first, 'lack: ' || series || lack, NULL, NULL, NULL, NULL FROM arm
      WHERE series NOT IN (SELECT series FROM point) AND EXISTS (SELECT 1 FROM point)
-) ORDER BY part, series, x
+) ORDER BY part, first, series, x

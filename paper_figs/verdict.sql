@@ -1,8 +1,7 @@
 -- title: :experiment: does the arm that the paper found best win here?
 -- caption: Paired differences (this arm minus the paper's best, same seed, hence same noise, data order and initialisation), their mean and its 95 % interval (Student's t). Positive: the paper's best is better. A verdict needs three seeds and an interval without zero; arms about which the paper says nothing get none.
 -- begins with: by_arm
-, quantile(n, t) AS (VALUES (2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (6, 2.571), (7, 2.447), (8, 2.365), (9, 2.306), (10, 2.262)),
-claim AS (
+, claim AS (
     SELECT claim_best(yaml) AS best, yaml FROM newest
 ), last AS (
     SELECT line.*, e.metric
@@ -26,7 +25,7 @@ claim AS (
            sqrt(max(0, (avg(difference * difference) - avg(difference) * avg(difference)) * count(*) / (count(*) - 1.0))) AS sd
       FROM pair GROUP BY scale, data, budget, data_hash, metric, nfe, weights, samples, protocol, features_hash, reference_hash, asked_as, point
 ), bounds AS (
-    SELECT spread.*, CASE WHEN spread.n > 10 THEN 2.262 ELSE t END * sd / sqrt(spread.n) AS half FROM spread LEFT JOIN quantile USING (n)
+    SELECT spread.*, t * sd / sqrt(spread.n) AS half FROM spread LEFT JOIN quantile ON quantile.n = min(spread.n, 10)
 )
 SELECT metric, nfe AS NFE, asked_as AS arm, coalesce(n, done) AS n, iif(n, printf('%+.4g', mean), NULL) AS difference,
        CASE WHEN n >= 2 THEN printf('%+.4g to %+.4g', mean - half, mean + half) END AS "95 %",

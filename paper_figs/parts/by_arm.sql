@@ -4,6 +4,7 @@
 --   line    its finished runs, with the name that figures give the arm
 --   note    one line that says where the numbers come from
 --   judge   the distance that figures of quality show;  judged  its evaluations, by one feature network and reference a data set
+--   quantile  for intervals of differences by seed
 --   label   the name that such figures give an arm, with how many of its finished runs were judged so where not all were
 -- An arm without a finished run is part of `arm`, and every answer shows it: what is not there must not look as if nobody had
 -- asked. Of unfinished runs only those count that the experiment's newest text asks for. $scale, where it is given, leaves the others out.
@@ -67,4 +68,6 @@ WITH newest AS (
     SELECT every.* FROM every JOIN judge USING (metric)
 ), label AS (
     SELECT series, series || iif(count(DISTINCT id) < done, ' [' || count(DISTINCT id) || ' of ' || done || ' judged]', '') AS label FROM judged GROUP BY series
+), quantile(n, t) AS (   -- Student's t, 97.5 %, n - 1 degrees of freedom; more seeds than ten take the tenth's, which is wider
+    VALUES (2, 12.7062), (3, 4.30265), (4, 3.18245), (5, 2.77645), (6, 2.57058), (7, 2.44691), (8, 2.36462), (9, 2.306), (10, 2.26216)
 )
