@@ -1,12 +1,15 @@
 -- title: Finished runs, mean over seeds at their last step
 -- caption: Evaluations of the last checkpoint. n: seeds; s.d. over them. A metric that several feature networks measured is named by theirs. Distances on random features compare only within one data set, sample count and floor; they are not FID.
 WITH found AS (
-    SELECT r.id, x.name AS experiment, p.arm, r.scale, r.seed, r.git_commit, r.config, r.created,
+    SELECT r.id, x.name AS experiment, x.file, p.arm, r.scale, r.seed, r.git_commit, r.config, r.created,
            coalesce(setting(r.config, 'data.name'), '') AS data,
            (SELECT max(step) FROM evaluation e WHERE e.run_id = r.id AND e.nfe > 0) AS step
       FROM run r JOIN plan p ON p.run_id = r.id JOIN experiment x ON x.id = p.experiment_id WHERE r.state = 'done' GROUP BY r.id, x.name
-), varying AS (   -- what the command line changed is said
-    SELECT experiment, arm, scale, data, settings_varying(config) AS keys FROM found GROUP BY experiment, arm, scale, data
+), varying AS (   -- what the command line changed is said, and what the file has changed since
+    SELECT experiment, arm, scale, data, settings_varying(config) AS keys
+      FROM (SELECT experiment, arm, scale, data, config FROM found
+            UNION ALL SELECT experiment, arm, scale, data, config_asked(config, file, arm, scale) FROM found)
+     GROUP BY experiment, arm, scale, data
 ), last AS (   -- a seed counts once
     SELECT * FROM (SELECT found.*, settings_said(config, keys) AS said,
                           row_number() OVER (PARTITION BY experiment, arm, scale, data, seed, settings_said(config, keys) ORDER BY created DESC) AS turn

@@ -196,7 +196,7 @@ static bool connect(Store *store, Error *error) {
         return store_error(store, "cannot be opened", error);
     sqlite3_busy_timeout(store->db, BUSY_MILLISECONDS);
     return journal_set(store, folder, error) && functions_register(store, error) &&
-           claims_register(store, error) && settings_register(store, error) &&
+           claims_register(store, error) && settings_register(store, error) && asked_register(store, error) &&
            variants_register(store, error) && schema_migrate(store, error);
 }
 

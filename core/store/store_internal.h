@@ -47,8 +47,10 @@ const char *network_file_system(unsigned long magic);
 bool functions_register(Store *, Error *);
 /* And what an experiment says of the paper (store_claim.c). */
 bool claims_register(Store *, Error *);
-/* And settings of runs and experiments (store_settings.c). */
+/* And settings of runs (store_settings.c). */
 bool settings_register(Store *, Error *);
+/* And what files ask for now (store_asked.c). */
+bool asked_register(Store *, Error *);
 /* And what tells runs of one arm apart (store_variants.c). */
 bool variants_register(Store *, Error *);
 

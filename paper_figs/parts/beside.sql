@@ -3,13 +3,16 @@
 --           settings ask for it, mean over seeds; a row a scale, data set and budget, which never share one
 --   theirs  published numbers as text, * on those that wait for a check against the paper
 WITH found AS (
-    SELECT r.*, x.name AS experiment, p.arm AS asked_as, setting(r.config, 'data.name') AS data,
+    SELECT r.*, x.name AS experiment, x.file, p.arm AS asked_as, setting(r.config, 'data.name') AS data,
            setting(r.config, 'train.steps') * setting(r.config, 'train.batch') AS budget,
            (SELECT max(step) FROM evaluation WHERE run_id = r.id AND nfe > 0) AS step
       FROM run r JOIN plan p ON p.run_id = r.id JOIN experiment x ON x.id = p.experiment_id
      WHERE r.state = 'done' AND '/' || x.file LIKE '%/experiments/%' AND x.file NOT LIKE '%/calibration/%' GROUP BY r.id
-), varying AS (   -- what the command line changed is said: 'ours: cifar10_main, train.lr=0.0002'
-    SELECT experiment, asked_as, scale, data, budget, settings_varying(config) AS keys FROM found GROUP BY experiment, asked_as, scale, data, budget
+), varying AS (   -- what the command line changed is said, and what the file has changed since: 'ours: cifar10_main, train.lr=0.0002'
+    SELECT experiment, asked_as, scale, data, budget, settings_varying(config) AS keys
+      FROM (SELECT experiment, asked_as, scale, data, budget, config FROM found
+            UNION ALL SELECT experiment, asked_as, scale, data, budget, config_asked(config, file, asked_as, scale) FROM found)
+     GROUP BY experiment, asked_as, scale, data, budget
 ), last AS (   -- a seed counts once
     SELECT * FROM (SELECT found.*, settings_said(config, keys) AS said,
                           row_number() OVER (PARTITION BY experiment, asked_as, scale, data, budget, seed, settings_said(config, keys) ORDER BY created DESC) AS turn

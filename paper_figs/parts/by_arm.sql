@@ -12,14 +12,17 @@ WITH newest AS (
     SELECT p.experiment_id, x.yaml FROM plan p JOIN experiment x ON x.id = p.experiment_id
      WHERE x.name = :experiment ORDER BY p.created DESC, x.id DESC LIMIT 1
 ), found AS (
-    SELECT r.*, p.arm AS plain, max(p.created) AS asked, coalesce(setting(r.config, 'data.name'), '') AS data,
+    SELECT r.*, p.arm AS plain, x.file, max(p.created) AS asked, coalesce(setting(r.config, 'data.name'), '') AS data,
            coalesce(setting(r.config, 'train.steps') * setting(r.config, 'train.batch'), 0) AS budget
       FROM experiment x JOIN plan p ON p.experiment_id = x.id JOIN run r ON r.id = p.run_id
      WHERE x.name = :experiment AND ($scale IS NULL OR r.scale = $scale)
        AND (r.state = 'done' OR p.experiment_id = (SELECT experiment_id FROM newest))
      GROUP BY r.id
-), varying AS (   -- runs of an arm that differ in more than their seed are arms of their own: 'EMA 0.99, train.lr=0.002'
-    SELECT plain, scale, data, budget, settings_varying(config) AS keys FROM found GROUP BY plain, scale, data, budget
+), varying AS (   -- runs of an arm that differ in more than their seed, or from what its file asks for now, say so: 'EMA 0.99, train.lr=0.002'
+    SELECT plain, scale, data, budget, settings_varying(config) AS keys
+      FROM (SELECT plain, scale, data, budget, config FROM found
+            UNION ALL SELECT plain, scale, data, budget, config_asked(config, file, plain, scale) FROM found)
+     GROUP BY plain, scale, data, budget
 ), named AS (
     SELECT found.*, plain || settings_said(config, keys) AS asked_as FROM found JOIN varying USING (plain, scale, data, budget)
 ), asked AS (   -- a seed counts once, whatever else was numbered anew since

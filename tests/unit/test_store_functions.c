@@ -71,6 +71,16 @@ static void settings_are_those_of_run_and_experiment(void **state) {
     assert_sql(store, "SELECT experiment_setting('cifar10_main', 'ct.s1')", "1280");
     assert_sql(store, "SELECT experiment_setting('imagenet64_main', 'model.attention')", "[32, 16, 8]");
     assert_sql(store, "SELECT experiment_setting('cifar10_main', 'ct.s9') IS NULL", "1");
+    assert_sql(store, "SELECT config_asked('', 'ablations/ema.yaml', 'EMA 0.98', 'desk') IS NULL", "1");
+    assert_sql(store, "SELECT config_asked('', 'ablations/ema.yaml', 'EMA 0.99', 'dusk') IS NULL", "1");
+    assert_sql(store, "SELECT config_asked('', 'ablations/emma.yaml', 'EMA 0.99', 'desk') IS NULL", "1");
+    assert_sql(
+        store,
+        "SELECT setting(config_asked('seed: 7', 'ablations/ema.yaml', 'EMA 0.99', 'desk'), 'ct.teacher_ema')",
+        "0.99");
+    assert_sql(store,
+               "SELECT setting(config_asked('seed: 7', 'ablations/ema.yaml', 'EMA 0.99', 'desk'), 'seed')",
+               "7");
     assert_sql(store, "SELECT experiment_setting('../ablations/ema', 'ct.s1') IS NULL", "1");
 }
 
