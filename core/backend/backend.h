@@ -18,6 +18,7 @@
 #define ICT_BACKEND_BACKEND_H
 
 #include "backend/parts.h"
+#include "backend/race.h"
 #include "backend/step.h"
 #include "backend/tensor.h"
 #include "base/error.h"
@@ -406,6 +407,7 @@ struct Device {
     void *context;  /* the backend's own */
     bool tf32;      /* products of fp32 tensors may round their factors to TF32: set by the graph before each
                        node is prepared and before it runs */
+    RaceBudget races; /* what choosing among ways to compute may take, and has taken */
 
     void *(*allocate)(Device *,
                       size_t bytes); /* aligned to 256 bytes; dies when memory is out, saying how much */
@@ -432,9 +434,8 @@ struct Device {
     /* What is chosen by timing is read from this text file where it stands there, and appended where it is
      * new, so that a resumed run computes with the kernels it began with. NULL: nothing is timed. */
     void (*remember)(Device *, const char *path);
-    /* From now on all of that is timed, though the program knows what is fastest on this device. NULL
-     * likewise.
-     */
+    /* From now on all of that is timed, though the program knows what is fastest on this device, and however
+     * long it takes. NULL likewise. */
     void (*tune)(Device *);
     void (*close)(Device *);
 };

@@ -56,6 +56,12 @@ bool preflight_check(const Worker *worker, Error *error) {
              format_count(text[1], cost.forward_flops / trainer_micro_batch(worker->trainer)),
              trainer_micro_batch(worker->trainer), format_bytes(text[2], arena),
              format_bytes(text[3], checkpoints), format_bytes(text[4], disk));
+    const RaceBudget *races = &worker->device->races;
+    if (races->races)
+        log_info(
+            "kernels: the fastest for %d convolutions were found by running them, in %.1f s; another run "
+            "may choose others (bench --tune makes a table)",
+            races->races, races->spent);
     const bool on_host = !strcmp(worker->device->kind, "cpu"),
                classifier = worker->config.task == TASK_CLASSIFIER;
     return preflight_precision(worker->device->kind, worker->config.precision, error) &&

@@ -2,8 +2,8 @@
 # shellcheck disable=SC1091,SC2034,SC2153
 # On a card: two runs from nothing, each its own database, folder and processes, end in the same bytes and have the same history;
 # so does one that is killed on the way and goes on. The paper's CIFAR-10 network, STEPS steps of CARD_BATCH images, across every
-# change of N. Where the card has a table of convolution plans (core/backend/cuda/plans) nothing is shared between the runs;
-# elsewhere the second and third begin with the choices that the first one's timing made (kernels.txt). Skipped where there is no
+# change of N. Where the card's table of convolution plans (core/backend/cuda/plans) has all of them nothing is shared between the
+# runs; elsewhere the second and third begin with the choices that the first one's timing made (kernels.txt). Skipped where there is no
 # card. CARD_PRECISION, CARD_DATA and CARD_CHANNELS choose others.
 source "$(dirname "$0")/helpers.bash"
 
@@ -22,10 +22,10 @@ command=(experiments/cifar10_main.yaml --device cuda "precision=$precision" "${d
     "train.batch=${CARD_BATCH:-512}" "train.steps=$steps" train.tick=10 "train.checkpoint=$((steps / 5))" evaluation.at=[1]
     evaluation.metrics=[] evaluation.grid=0)
 
-# share NAME: what the first run chose by timing, for one that has no table
+# share NAME: what the first run chose by timing, where the table lacks it
 share() {
     local folder
-    [[ $table == none || -z $table ]] || return 0
+    grep -q "^kernels: the fastest for" "$FOLDER"/first/runs/*/log.txt || return 0
     folder=$(basename "$(echo "$FOLDER"/first/runs/*)")
     mkdir -p "$FOLDER/$1/runs/$folder" && cp "$FOLDER/first/runs/$folder/kernels.txt" "$FOLDER/$1/runs/$folder/"
 }
@@ -33,6 +33,7 @@ train() { ICT_DB=$FOLDER/$1/ict.db run "${command[@]}"; }
 
 train first
 check "a run" status_is 0
+grep -h "^kernels: " "$FOLDER"/first/runs/*/log.txt | sed 's/^/# /'
 check "with a checkpoint at its end" test -s "$(echo "$FOLDER"/first/runs/*/checkpoint-"$steps".safetensors)"
 check "of many levels" same "$(ICT_DB=$FOLDER/first/ict.db sql "SELECT max(value) > 1000 FROM metric WHERE name = 'N'")" 1
 share second

@@ -1,15 +1,13 @@
 /* Which configuration runs a convolution: the first CANDIDATES deterministic ones that cuDNN recommends are
- * timed, because its first choice is now and then a tenth or a fortieth as fast as the best (README of
- * core/backend). What was found is kept for the life of the device: the same shape is asked for by every
- * block of a network, and by every network.
+ * raced (backend/race.h), because its first choice is now and then a tenth or a fortieth as fast as the best
+ * (README of core/backend). Plans are cheap, a tenth of a millisecond each; running them is what takes time.
+ * What was found is kept for the life of the device: the same shape is asked for by every block of a network,
+ * and by every network.
  */
 #include "backend/cuda/conv.h"
-#include "base/log.h"
 #include <stdlib.h>
 
-enum { CANDIDATES = 16, REPEATS = 3 };
-static const float HOPELESS = 4, LOADING = 20, LONG = 4; /* times the best; milliseconds; milliseconds */
-static const double PATIENCE = 0.25;                     /* seconds for one convolution */
+enum { CANDIDATES = 16 };
 static const size_t WORKSPACE_MOST = (size_t)1 << 30;
 
 struct ConvFound {
@@ -43,6 +41,8 @@ bool conv_same_problem(const ConvProblem *p, const ConvProblem *q, bool scale) {
 
 /* Memory to try in, and two marks in the stream. */
 typedef struct Bench {
+    Device *device;
+    const ConvKernel *kernels;
     void *x, *weight, *y, *residual, *bias, *workspace;
     cudaEvent_t begin, end;
 } Bench;
@@ -61,7 +61,9 @@ static Bench bench_open(Device *device, const ConvProblem *problem, const ConvKe
     for (int i = 0; i < count; i++)
         if (kernels[i].workspace > workspace && kernels[i].workspace <= WORKSPACE_MOST)
             workspace = kernels[i].workspace;
-    Bench b = {.x = ordinary_numbers(device, tensor_bytes(&x)),
+    Bench b = {.device = device,
+               .kernels = kernels,
+               .x = ordinary_numbers(device, tensor_bytes(&x)),
                .weight = ordinary_numbers(device, (size_t)conv_weight_count(shape) * element),
                .y = ordinary_numbers(device, tensor_bytes(&y)),
                .workspace = device->allocate(device, workspace)};
@@ -72,51 +74,34 @@ static Bench bench_open(Device *device, const ConvProblem *problem, const ConvKe
     return b;
 }
 
-static void bench_close(Device *device, Bench *b) {
+static void bench_close(Bench *b) {
     void *memory[] = {b->x, b->weight, b->y, b->residual, b->bias, b->workspace};
     for (int i = 0; i < 6; i++)
-        if (memory[i]) device->release(device, memory[i]);
+        if (memory[i]) b->device->release(b->device, memory[i]);
     CUDA_CHECK(cudaEventDestroy(b->begin));
     CUDA_CHECK(cudaEventDestroy(b->end));
 }
 
-static float run_time(Device *device, const Bench *b, const ConvKernel *kernel) {
+/* Race.lap */
+static double kernel_lap(void *context, int i) {
+    const Bench *b = context;
     float milliseconds = 0;
-    CUDA_CHECK(cudaEventRecord(b->begin, cuda_stream(device)));
-    conv_kernel_run(device, kernel, &(ConvPointers){b->x, b->weight, b->y, b->residual, b->bias},
+    if (b->kernels[i].workspace > WORKSPACE_MOST) return INFINITY;
+    CUDA_CHECK(cudaEventRecord(b->begin, cuda_stream(b->device)));
+    conv_kernel_run(b->device, &b->kernels[i], &(ConvPointers){b->x, b->weight, b->y, b->residual, b->bias},
                     b->workspace);
-    CUDA_CHECK(cudaEventRecord(b->end, cuda_stream(device)));
+    CUDA_CHECK(cudaEventRecord(b->end, cuda_stream(b->device)));
     CUDA_CHECK(cudaEventSynchronize(b->end));
     CUDA_CHECK(cudaEventElapsedTime(&milliseconds, b->begin, b->end));
-    return milliseconds;
+    return 1e-3 * (double)milliseconds;
 }
 
-/* The shortest of some runs after a first one, which may load the configuration's code. What is hopeless is
- * not repeated, and what takes LONG is known well enough after one more run. */
-static float kernel_time(Device *device, const Bench *b, const ConvKernel *kernel, float best) {
-    float shortest = run_time(device, b, kernel);
-    if (shortest > HOPELESS * best && shortest > LOADING) return shortest;
-    for (int i = 0; i < REPEATS && (i == 0 || (shortest < 2 * best && shortest < LONG)); i++) {
-        const float time = run_time(device, b, kernel);
-        if (time < shortest) shortest = time;
-    }
-    return shortest;
-}
-
-/* The place of the fastest, or -1. When the patience is over, those that are left are the ones that cuDNN
- * recommends least. */
+/* The place of the fastest, or -1. */
 static int kernel_search(Device *device, const ConvProblem *problem, const ConvKernel *kernels, int count) {
     if (!count) return -1;
     Bench bench = bench_open(device, problem, kernels, count);
-    const double began = clock_monotonic();
-    int best = -1;
-    float best_time = INFINITY;
-    for (int i = 0; i < count && (best < 0 || clock_monotonic() - began < PATIENCE); i++) {
-        if (kernels[i].workspace > WORKSPACE_MOST) continue;
-        const float time = kernel_time(device, &bench, &kernels[i], best_time);
-        if (time < best_time) best = i, best_time = time;
-    }
-    bench_close(device, &bench);
+    const int best = race_run(&(Race){count, kernel_lap, &bench}, &device->races);
+    bench_close(&bench);
     return best;
 }
 

@@ -104,4 +104,5 @@ void cuda_tune(Device *device) {
     CudaContext *context = cuda_context(device);
     conv_choices_release(&context->table);
     context->table_hash[0] = 0;
+    device->races.each = device->races.all = INFINITY;
 }

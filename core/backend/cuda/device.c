@@ -195,6 +195,10 @@ static bool card_select(int index, char *name, size_t size, Error *error) {
         index, name, properties.major, properties.minor);
 }
 
+/* Of a start on a card, or with a network, that no table knows: what is left of the twenty seconds until its
+ * first step goes to the driver, the libraries and the weights. */
+static const double SEARCH_SECONDS = 8;
+
 static int threads_default(void) {
     const char *asked = getenv("OMP_NUM_THREADS");
     const int number = asked ? atoi(asked) : 0;
@@ -212,6 +216,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .kind = "cuda",
                   .threads = threads > 0 ? threads : threads_default(),
                   .context = context,
+                  .races = {.each = RACE_SECONDS, .all = SEARCH_SECONDS},
                   .allocate = memory_allocate,
                   .release = memory_release,
                   .copy = memory_copy,
