@@ -101,6 +101,13 @@ bool store_event(Store *, const char *id, const char *level, const char *text, E
 /* One row of what precisions do to the network of a run's checkpoint at `step` (train/rounding.h). */
 bool store_rounding(Store *, const char *id, int64_t step, int images, const char *device,
                     const RoundingRow *, Error *);
+/* The newest measurement on this device at the most levels, of whatever run; count 0: none. */
+typedef struct RoundingKnown {
+    char run[64];
+    int count;
+    RoundingRow rows[PRECISIONS]; /* N, precision, median and rate are filled in */
+} RoundingKnown;
+bool store_rounding_known(Store *, const char *device, RoundingKnown *, Error *);
 
 /* A session of `bench`: one configuration (but for precision and batch, which stand with each number) on one
  * machine, this program and others side by side. Adding one that is there changes nothing, and is an error

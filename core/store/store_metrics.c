@@ -4,7 +4,6 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "store/store_internal.h"
-#include "train/network.h"
 
 #include <limits.h>
 #include <math.h>
@@ -85,16 +84,6 @@ bool store_evaluation(Store *store, const char *id, int64_t step, const char *we
                          "tititditttd", id, step, weights, (int64_t)nfe, evaluation->metric,
                          evaluation->value, (int64_t)evaluation->samples, evaluation->features_hash,
                          evaluation->reference_hash, evaluation->protocol, clock_wall());
-}
-
-bool store_rounding(Store *store, const char *id, int64_t step, int images, const char *device,
-                    const RoundingRow *row, Error *error) {
-    return store_execute(
-        store, error,
-        "INSERT OR REPLACE INTO rounding(run_id, step, N, precision, images, device, median, "
-        "upper, cosine, rate, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "tiititddddd", id, step, (int64_t)row->N, precision_name(row->precision), (int64_t)images, device,
-        row->median, row->upper, row->cosine, row->rate, clock_wall());
 }
 
 /* ---- artifacts ---- */

@@ -2,6 +2,7 @@
  * is refused in its first second, and its state stays what it was. */
 #include "base/log.h"
 #include "base/machine.h"
+#include "worker/precision.h"
 #include "worker/worker.h"
 
 #include <string.h>
@@ -65,6 +66,7 @@ bool preflight_check(const Worker *worker, Error *error) {
     const bool on_host = !strcmp(worker->device->kind, "cpu"),
                classifier = worker->config.task == TASK_CLASSIFIER;
     return preflight_precision(worker->device->kind, worker->config.precision, error) &&
+           (classifier || precision_note(worker->store, worker->device, worker->config.precision, error)) &&
            (classifier ||
             evaluation_check(&worker->config.evaluation, &worker->data, worker->paths.weights, error)) &&
            (!on_host || memory_check(arena, memory, error)) && disk_check(worker, checkpoints, disk, error);

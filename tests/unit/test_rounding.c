@@ -4,6 +4,7 @@
 #include "train/rounding.h"
 
 #include "answers/answers.h"
+#include "worker/precision.h"
 #include "tests/unit/store_fixture.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/feature_file.h"
@@ -211,6 +212,36 @@ static void what_was_measured_is_kept_and_answered(void **state) {
     assert_sql(store, "SELECT count(*) FROM rounding", "0"); /* of weights that are no more */
 }
 
+/* The newest at the most levels, of one card; and what is said of it when a run starts there. */
+static void what_is_known_of_a_card_is_said(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    const double medians[] = {0, 0.01, 0.4, 0.06}, rates[] = {100, 500, 1000, 990};
+    RoundingKnown known;
+    Error error;
+    char text[512];
+    run_add(store, "aa10", "");
+    must(store_rounding_known(store, "card", &known, &error), &error);
+    assert_int_equal(known.count, 0);
+    assert_false(precision_describe(&known, PRECISION_FP16, text));
+    assert_non_null(strstr(text, "precision fp16: nothing is known"));
+    for (int i = 0; i < 2 * PRECISIONS; i++) {
+        const RoundingRow row = {.precision = (Precision)(i % PRECISIONS),
+                                 .N = i < PRECISIONS ? 1281 : 11,
+                                 .median = medians[i % PRECISIONS],
+                                 .rate = rates[i % PRECISIONS]};
+        must(store_rounding(store, "aa10", 40, 256, i < PRECISIONS ? "card" : "other", &row, &error), &error);
+    }
+    must(store_rounding_known(store, "card", &known, &error), &error);
+    assert_int_equal(known.count, PRECISIONS);
+    assert_false(precision_describe(&known, PRECISION_FP16, text));
+    assert_string_equal(text,
+                        "precision fp16: on this card rounding was 0.06 of the residual at N = 1281 (run "
+                        "aa10), within the bound of 0.15; fp16 is the fastest within it");
+    assert_true(precision_describe(&known, PRECISION_BF16, text));
+    assert_non_null(strstr(text, "0.4 of the residual at N = 1281 (run aa10), beyond the bound"));
+    assert_false(precision_describe(&known, PRECISION_FP32, text));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ratios_are_of_each_image),
@@ -219,6 +250,7 @@ int main(void) {
         IN_SCRATCH(every_side_sees_the_same_draws),
         IN_SCRATCH(a_perceptual_distance_takes_part),
         IN_SCRATCH(a_file_without_the_weights_is_named),
-        cmocka_unit_test_setup_teardown(what_was_measured_is_kept_and_answered, fixture_open, fixture_close)};
+        cmocka_unit_test_setup_teardown(what_was_measured_is_kept_and_answered, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(what_is_known_of_a_card_is_said, fixture_open, fixture_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
