@@ -51,9 +51,9 @@ plot data index block('learning_rate') using 1:2 with lines lt 1 notitle
 eval cell(0, 2)
 set xlabel "images seen"
 set ylabel "speed (images/s)"
-plot data index block('images_per_second') using 1:2 with lines lt 1 notitle
+if (words(blocks('images_per_second')) > 0) { plot data index block('images_per_second') using 1:2 with lines lt 1 notitle }
 
-# A run may have no evaluation yet: its panel stays away.
+# A run may have no evaluation yet, and a recorded one no speed: that panel stays away.
 qualities = blocks('quality ')
 references = blocks('reference ')
 if (words(qualities) > 0) {

@@ -50,18 +50,44 @@ static double batch_of(const RunRow *row) {
     return config_text_get(row->config, "train.batch", batch, sizeof batch) ? atof(batch) : 0;
 }
 
-/* Seconds an image of finished runs of the same kind, from start to end; 0: there are none. */
-static double pace_of(const Board *board, const RunRow *like) {
+typedef enum Likeness { SAME_EXPERIMENT, SAME_SCALE } Likeness;
+
+static bool is_like(const RunRow *row, const RunRow *like, Likeness how) {
+    return !strcmp(row->scale, like->scale) &&
+           (how == SAME_SCALE || !strcmp(row->experiment, like->experiment));
+}
+
+/* Seconds an image of finished runs, from start to end; 0: there are none. */
+static double pace_finished(const Board *board, const RunRow *like, Likeness how) {
     double seconds = 0, images = 0;
     for (int i = 0; i < board->count; i++) {
         const RunRow *row = &board->runs[i].row;
-        if (row->state != RUN_DONE || row->ended <= row->started ||
-            strcmp(row->experiment, like->experiment) || strcmp(row->scale, like->scale))
-            continue;
+        if (row->state != RUN_DONE || row->ended <= row->started || !is_like(row, like, how)) continue;
         seconds += row->ended - row->started;
         images += (double)row->steps * batch_of(row);
     }
     return images > 0 ? seconds / images : 0;
+}
+
+/* Of what trains now. */
+static double pace_running(const Board *board, const RunRow *like) {
+    double seconds = 0;
+    int count = 0;
+    for (int i = 0; i < board->count; i++) {
+        const BoardRun *run = &board->runs[i];
+        if (run->row.state != RUN_RUNNING || run->rate <= 0 || !is_like(&run->row, like, SAME_SCALE))
+            continue;
+        seconds += 1 / run->rate;
+        count++;
+    }
+    return count ? seconds / count : 0;
+}
+
+/* By the nearest runs that there are: a scale's runs are about alike, also where their questions differ. */
+static double pace_of(const Board *board, const RunRow *like) {
+    double pace = pace_finished(board, like, SAME_EXPERIMENT);
+    if (pace <= 0) pace = pace_finished(board, like, SAME_SCALE);
+    return pace > 0 ? pace : pace_running(board, like);
 }
 
 static bool is_ahead(const RunRow *row) {

@@ -43,13 +43,29 @@ static void test_what_is_left_is_estimated(void **state) {
     run_add(store, "q0", "");
     assert_left(store, 0, 1); /* nothing to judge by */
     run_at(store, "r0", 100, 1024);
-    assert_left(store, 300, 1); /* 300 steps, one a second */
-    run_done(store, "d0", 800); /* two seconds a step, evaluations included */
+    assert_left(store, 300 + 400, 0); /* 300 steps, one a second; what waits goes as fast as what runs */
+    run_done(store, "d0", 800);       /* two seconds a step, evaluations included */
     assert_left(store, 600 + 800, 0);
     run_at(store, "r1", 300, 512);                  /* its own rate */
     assert_left(store, (600 + 800 + 200) / 2.0, 0); /* two side by side */
     run_at(store, "r2", 0, 102.4);
     assert_left(store, 4000, 0); /* never less than the longest */
+}
+
+/* By another question at the same scale, until there is one of its own. Another scale says nothing. */
+static void test_what_is_left_is_estimated_by_like_runs(void **state) {
+    Store *store = ((Fixture *)*state)->store;
+    Error error;
+    run_add(store, "q0", "");
+    run_done(store, "d0", 800);
+    must(store_execute(store, &error,
+                       "INSERT INTO experiment(id, name, file, yaml, created) VALUES(7, 'other', '', '', 0)",
+                       ""),
+         &error);
+    must(store_execute(store, &error, "UPDATE run SET experiment_id = 7 WHERE id = 'd0'", ""), &error);
+    assert_left(store, 800, 0);
+    must(store_execute(store, &error, "UPDATE run SET scale = 'hour' WHERE id = 'd0'", ""), &error);
+    assert_left(store, 0, 1);
 }
 
 static void test_failed_and_finished_runs_leave_nothing(void **state) {
@@ -96,6 +112,7 @@ static void test_what_runs_comes_first_and_lines_are_cut(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(test_what_is_left_is_estimated),
+        STORE_TEST(test_what_is_left_is_estimated_by_like_runs),
         STORE_TEST(test_failed_and_finished_runs_leave_nothing),
         STORE_TEST(test_what_runs_comes_first_and_lines_are_cut),
     };
