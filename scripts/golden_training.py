@@ -20,6 +20,10 @@ from reference_training import Training
 STEPS = 20
 REPORTED = ("N", "loss", "residual", "gradient_norm", "update_norm_mean")
 
+# The gradient of l1 is the sign of each element of the difference, which rounding decides where the difference is all but 0: from there
+# on a run in fp32 is another one than this, on some processors and not on others. So no element comes as near as this.
+KINK = 1e-5
+
 # What the runs below share; the numbers of the paper's CIFAR-10 model where size does not matter.
 COMMON = {
     "data.flip": "true", "model.architecture": "song", "model.channels": 4, "model.channel_mult": "[1, 2]", "model.blocks": 1,
@@ -41,9 +45,9 @@ RUNS = {
            "ct.weighting": "one", "ct.distance": "l2", "ct.teacher_ema": 0.9, "ct.teacher_schedule": "ct", "train.lr": 4e-3,
            "train.ema": "[0.9999]"},
     # The rest: ADM with labels and dropout at its lower resolution only, l1, Adam with weight decay, a teacher of fixed rate, ECT's
-    # unshifted coefficients, a cosine curriculum, no flips.
-    "adm": {"seed": 3, "data.flip": "false", "model.architecture": "adm", "model.channel_mult": "[1, 1]", "model.embedding": "positional",
-            "model.noise_mult": 1, "model.encoder": "standard", "model.filter": "[1, 1]", "model.head_channels": 4,
+    # unshifted coefficients, a cosine curriculum, no flips. Seed and batch are chosen for `KINK`.
+    "adm": {"seed": 36, "train.batch": 6, "data.flip": "false", "model.architecture": "adm", "model.channel_mult": "[1, 1]",
+            "model.embedding": "positional", "model.noise_mult": 1, "model.encoder": "standard", "model.filter": "[1, 1]", "model.head_channels": 4,
             "model.scale_shift": "true", "model.class_conditional": "true", "model.dropout": 0.2, "model.dropout_max_resolution": 4,
             "ct.sigma_shift": "false", "ct.curriculum": "cosine", "ct.s0": 4, "ct.s1": 20, "ct.noise": "lognormal",
             "ct.weighting": "inverse_gap", "ct.distance": "l1", "ct.teacher_ema": 0.5, "train.optimizer": "adam",
@@ -70,6 +74,9 @@ def write_run(path, changes, images, labels):
     weights = {name: value.numpy().copy() for name, value in net.state_dict().items() if not name.endswith("resample_filter")}
     training = Training(lines, images, labels, weights)
     steps = [training.step() for _ in range(values["train.steps"])]
+    nearest = min(step["nearest"] for step in steps)
+    if values["ct.distance"] == "l1" and nearest < KINK:
+        raise SystemExit(f"{path}: student and teacher come within {nearest:.1g} of each other: choose another seed or a smaller batch")
     tensors = {"model." + name: value for name, value in weights.items()}
     tensors.update({key: np.array([step[key] for step in steps]) for key in REPORTED})
     for prefix, final in training.state().items():

@@ -122,6 +122,7 @@ class Training:
         self.follow(N)
         self.k += 1
         return {"N": N, "loss": loss.item(), "residual": (out - target).flatten(1).norm(dim=1).mean().item(),
+                "nearest": (out - target).abs().min().item(),
                 "gradient_norm": math.sqrt(sum(p.grad.square().sum().item() for p in self.student.parameters())),
                 "update_norm_mean": math.sqrt(sum((p.detach() - q).square().sum().item()
                                                   for p, q in zip(self.student.parameters(), before)))}

@@ -2,6 +2,8 @@
  * constants of each instance; TILE_CASES makes one instance per number of rows. */
 #include "backend/cpu/gemm.h"
 
+#include <stddef.h>
+
 /* Where a tile of C lies and how many of its columns exist. */
 typedef struct Tile {
     const GemmResult *result;
