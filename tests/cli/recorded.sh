@@ -28,6 +28,14 @@ for name in training-0b095889 {arms,arms_time,bars,loss,update_norm}-quickstart 
 done
 # gnuplot's own search takes the first block whose name begins so: the curriculum "square root" for "square".
 check "blocks are found by their whole names" same "$(grep -nE "index ('[A-Za-z]|word)" paper_figs/*.gp)" ""
+# What ablations/README.md says of the recorded question.
+run table verdict experiment=ema
+for row in "1 | EMA 0.75 | 3 | +0.07731 | -0.09587 to +0.2505 | undecided" "1 | EMA 0.99 | 3 | +0.4414 | +0.3361 to +0.5467 | agrees" \
+    "1 | CT schedule | 3 | +0.1417 | +0.08079 to +0.2026 | agrees" "2 | EMA 0.99 | 3 | +0.112 | -0.02104 to +0.2449 | undecided"; do
+    check "verdict: $row" says "| fd-random | $row |"
+done
+run table cifar10
+check "a run of another network than its scale's says so" says "| ours: cifar10_main, model.channels=128, model.blocks=4, train.steps=4600"
 run table all --folder "$FOLDER/first"
 check "all tables" status_is 0
 check "a table in three formats" test -s "$FOLDER/first/tables/runs.md" -a -s "$FOLDER/first/tables/runs.csv" -a -s "$FOLDER/first/tables/runs.tex"
