@@ -52,7 +52,7 @@ ifneq ($(shell scripts/setup 1>&2 && echo yes),yes)
 $(error libraries are missing; see the message of scripts/setup above)
 endif
 endif
-LIBRARIES := yaml-0.1 sqlite3 zlib libpng libjpeg libzip libcjson libmd $(shell pkg-config --exists lapacke && echo lapacke) openblas
+LIBRARIES := yaml-0.1 sqlite3 zlib libpng libjpeg libzip libcjson nettle $(shell pkg-config --exists lapacke && echo lapacke) openblas
 LIB_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES))
 endif
 
@@ -127,7 +127,7 @@ ifneq ($(COMPILING),)
 ifeq ($(STATIC),1)
 ONE_PROCESSOR := $(if $(filter x86-64-v3 x86-64-v4,$(ARCH)),$(shell nm "$$($(CC) -print-file-name=libopenblas.a)" 2>/dev/null | \
 	sed -nE 's/^ +U (gotoblas_[A-Z0-9_]+)$$/\1/p' | sort -u | grep -v '^gotoblas_HASWELL$$' | sed 's/.*/-Wl,--defsym=&=gotoblas_HASWELL/'))
-LDLIBS := -Wl,--gc-sections -s $(ONE_PROCESSOR) -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lmd -llapacke -lopenblas -lgfortran -lquadmath \
+LDLIBS := -Wl,--gc-sections -s $(ONE_PROCESSOR) -Wl,-Bstatic -lyaml -lsqlite3 -lpng16 -ljpeg -lnettle -llapacke -lopenblas -lgfortran -lquadmath \
 	-Wl,-Bdynamic $(if $(filter 1,$(ONEDNN)),$(or $(DNNL_ARCHIVE),-ldnnl) -lstdc++) -lzip -lcjson -Wl,-Bstatic -lz -Wl,-Bdynamic \
 	-Wl,--disable-new-dtags,-rpath,'$$ORIGIN/lib' -ldl -lpthread -lm
 else

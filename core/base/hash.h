@@ -1,11 +1,10 @@
-/* SHA-256 (libmd), as 64 hexadecimal digits. */
+/* SHA-256 (Nettle), as 64 hexadecimal digits. */
 #ifndef ICT_BASE_HASH_H
 #define ICT_BASE_HASH_H
 
 #include "base/error.h"
 #include <stddef.h>
-#include <sys/types.h>
-#include <sha2.h>
+#include <nettle/sha2.h>
 
 typedef struct Hash {
     char hex[65];
@@ -16,7 +15,7 @@ bool hash_file(const char *path, Hash *hash, Error *error);
 
 /* The same in pieces: begin, add as often as needed, end once. */
 typedef struct HashSum {
-    SHA2_CTX context;
+    struct sha256_ctx context;
 } HashSum;
 void hash_begin(HashSum *sum);
 void hash_add(HashSum *sum, const void *bytes, size_t size);

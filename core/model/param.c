@@ -55,28 +55,55 @@ void param_free(ParamSet *set) {
 /* ---------------------------------------------------------------------------------------------- file order
  */
 
+/* Rows are what the first axis counts. In a row a convolution's pixels change places with its input channels;
+ * the rows of q, k and v are sorted. */
+typedef struct Rows {
+    int64_t count, size, area; /* area: pixels of a kernel, where they change places */
+} Rows;
+
+static Rows rows_of(const Param *param) {
+    const int64_t count = param->rank ? param->shape[0] : 1;
+    const bool conv = param->layout == PARAM_CONV;
+    return (Rows){count, param->count / count, conv ? (int64_t)param->shape[2] * param->shape[3] : 1};
+}
+
+/* Place in memory of row `row` of the file. */
+static int64_t row_place(const Param *param, int64_t row) {
+    if (param->layout != PARAM_QKV) return row;
+    const int64_t head_size = param->shape[0] / 3 / param->heads; /* d */
+    const int64_t which = row % 3, unit = row / 3 % head_size, head = row / 3 / head_size;
+    return (which * param->heads + head) * head_size + unit;
+}
+
 /* Place in memory of element `i` of the file. */
 static int64_t memory_index(const Param *param, int64_t i) {
-    if (param->layout == PARAM_CONV) {
-        const int64_t in = param->shape[1], area = (int64_t)param->shape[2] * param->shape[3];
-        const int64_t out = i / (in * area), channel = i / area % in, place = i % area;
-        return (out * area + place) * in + channel;
-    }
-    if (param->layout == PARAM_QKV) {
-        const int64_t row_size = param->count / param->shape[0], row = i / row_size;
-        const int64_t head_size = param->shape[0] / 3 / param->heads; /* d */
-        const int64_t which = row % 3, unit = row / 3 % head_size, head = row / 3 / head_size;
-        return ((which * param->heads + head) * head_size + unit) * row_size + i % row_size;
-    }
-    return i;
+    const Rows rows = rows_of(param);
+    const int64_t channels = rows.size / rows.area, at = i % rows.size;
+    return row_place(param, i / rows.size) * rows.size + at % rows.area * channels + at / rows.area;
+}
+
+/* A row of `outer` x `inner` elements becomes one of inner x outer. */
+static void row_turn(const float *from, float *to, int64_t outer, int64_t inner) {
+    for (int64_t i = 0; i < inner; i++)
+        for (int64_t o = 0; o < outer; o++) to[i * outer + o] = from[o * inner + i];
 }
 
 void param_to_file(const Param *param, const float *values, float *file) {
-    for (int64_t i = 0; i < param->count; i++) file[i] = values[param->offset + memory_index(param, i)];
+    const Rows rows = rows_of(param);
+#pragma omp parallel for
+    for (int64_t row = 0; row < rows.count; row++) {
+        row_turn(values + param->offset + row_place(param, row) * rows.size, file + row * rows.size,
+                 rows.area, rows.size / rows.area);
+    }
 }
 
 void param_from_file(const Param *param, const float *file, float *values) {
-    for (int64_t i = 0; i < param->count; i++) values[param->offset + memory_index(param, i)] = file[i];
+    const Rows rows = rows_of(param);
+#pragma omp parallel for
+    for (int64_t row = 0; row < rows.count; row++) {
+        row_turn(file + row * rows.size, values + param->offset + row_place(param, row) * rows.size,
+                 rows.size / rows.area, rows.area);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------- initial
