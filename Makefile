@@ -229,15 +229,18 @@ ABLATIONS := $(patsubst ablations/%.yaml,%,$(sort $(wildcard ablations/*.yaml)))
 # Tiny networks on a CPU do not fill several threads: one run a processor is faster. At scale smoke one seed is enough.
 SIDE_BY_SIDE := $(if $(filter smoke desk,$(SCALE)),$(if $(findstring cuda,$(ARGS)),,--jobs $(shell nproc) --threads 1))
 SEEDS := $(if $(filter smoke,$(SCALE)),$(if $(findstring seed=,$(ARGS)),,seed=0))
-QUESTION_TABLES := ablation verdict
-QUESTION_FIGURES := arms bars loss samples_arms
+ANSWERS := table ablation table verdict figure arms figure bars figure loss figure samples_arms
 
-# ask(names): the runs (those that are finished are skipped), then tables and figures of what there is, also when a run failed.
-# All in one queue, so that seed 0 of all of them comes first and a training that two questions share is done once.
-ask = ./run $(1:%=ablations/%.yaml) --scale $(SCALE) $(SIDE_BY_SIDE) $(SEEDS) $(ARGS); code=$$?; for name in $(1); do \
-	for table in $(QUESTION_TABLES); do $B/ict table $$table experiment=$$name scale=$(SCALE) || exit; done; \
-	if [ $$name = judges ]; then $B/ict table judges experiment=judges scale=$(SCALE); $B/ict figure flattery experiment=judges scale=$(SCALE); fi; \
-	for figure in $(QUESTION_FIGURES); do $B/ict figure $$figure experiment=$$name scale=$(SCALE) || exit; done; done; exit $$code
+# What some questions end with besides: distances cost different times and clip differently (figures 2b, 2c and 6b); two judges.
+more_answers = case $$name in \
+	loss*) set -- "$$@" figure arms_time figure update_norm ;; judges) set -- "$$@" table judges figure flattery ;; esac
+
+# ask(names): the runs (those that are finished are skipped), then tables and figures of what there is, also when a run failed: one that
+# cannot be given does not keep the others back. All in one queue, so that seed 0 of all of them comes first and a training that two
+# questions share is done once.
+ask = ./run $(1:%=ablations/%.yaml) --scale $(SCALE) $(SIDE_BY_SIDE) $(SEEDS) $(ARGS); code=$$?; [ $$code != 2 ] || exit 2; \
+	for name in $(1); do set -- $(ANSWERS); $(more_answers); while [ $$\# -gt 0 ]; do \
+	$B/ict $$1 $$2 experiment=$$name scale=$(SCALE) || [ $$code != 0 ] || code=1; shift 2; done; done; exit $$code
 
 ablation-%: ablations/%.yaml build
 	@$(call ask,$*)
