@@ -129,12 +129,12 @@ static void network_case(const char *path, FeatureRequest request, double bound_
         features_close(&network, sides[s]);
     }
     both_check(&distance, bound_distance, request.tf32 ? "distance, TF32" : "distance");
-    both_check(&da, bound_gradient, request.tf32 ? "gradient, TF32" : "gradient");
+    both_norm_check(&da, bound_gradient, request.tf32 ? "gradient, TF32" : "gradient");
     sides_release();
 }
 
 /* A VGG's gradient has kinks, and with random inputs some lie within rounding: what jumps there is a small
- * part. The classifier is smooth. */
+ * part of the whole. The classifier is smooth. */
 static void test_networks(void **state) {
     (void)state;
     if (!sides[CUDA]) skip();
