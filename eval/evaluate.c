@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "eval/evaluation_cache.h"
-#include "eval/judge.h"
+#include "eval/extractor.h"
 #include "eval/metric.h"
 #include "eval/statistics.h"
 #include "eval/trivial.h"
@@ -36,9 +36,9 @@ struct Evaluator {
     char reference_hash[65], cache[1024];
     Field fields[MOST_SPACES];
     int field_count;
-    bool judged;       /* `classifier` is asked for */
-    Judge *classifier; /* NULL when not */
-    double accuracy;   /* of the classifier on held-out images */
+    bool judged;           /* `classifier` is asked for */
+    Extractor *classifier; /* NULL when not */
+    double accuracy;       /* of the classifier on held-out images */
 };
 
 const char *rounding_name(Rounding rounding) {
@@ -133,7 +133,7 @@ Evaluator *evaluator_open(const EvaluationConfig *config, const Dataset *referen
     if (!e) return NULL;
     snprintf(e->reference_hash, sizeof e->reference_hash, "%s", reference->hash.hex);
     if (!e->judged) return e;
-    e->classifier = judge_classifier(reference, device, folders->cache, &e->accuracy, error);
+    e->classifier = extractor_classifier(reference, device, folders->cache, &e->accuracy, error);
     if (e->classifier) return e;
     evaluator_close(e);
     return NULL;
@@ -177,7 +177,7 @@ void evaluator_close(Evaluator *e) {
         space_close(&e->fields[i].space);
         feature_set_free(&e->fields[i].reference);
     }
-    judge_close(e->classifier);
+    extractor_close(e->classifier);
     free(e);
 }
 
@@ -244,22 +244,22 @@ static double row_best(const float *logits, int classes, int *best) {
     return 1 / sum;
 }
 
-static void list_classifier(EvaluationList *list, Judge *judge, const uint8_t *images, int count) {
-    const int classes = judge->dimension;
+static void list_classifier(EvaluationList *list, Extractor *extractor, const uint8_t *images, int count) {
+    const int classes = extractor->dimension;
     float *logits = malloc((size_t)count * (size_t)classes * sizeof *logits);
     int *called = calloc((size_t)classes, sizeof *called), confident = 0;
     CHECK(logits && called, "out of memory");
-    judge_run(judge, images, count, logits);
+    extractor_run(extractor, images, count, logits);
     for (int i = 0; i < count; i++) {
         int best = 0;
         confident += row_best(logits + (size_t)i * (size_t)classes, classes, &best) > CONFIDENT;
         called[best]++;
     }
-    list_add(list, judge->hash.hex, count, (double)confident / count, "classifier-confident", "");
+    list_add(list, extractor->hash.hex, count, (double)confident / count, "classifier-confident", "");
     for (int k = 0; k < classes; k++) {
         char metric[48];
         snprintf(metric, sizeof metric, "classifier-class-%d", k);
-        list_add(list, judge->hash.hex, count, (double)called[k] / count, metric, "");
+        list_add(list, extractor->hash.hex, count, (double)called[k] / count, metric, "");
     }
     free(logits);
     free(called);

@@ -3,7 +3,7 @@
 #include "eval/space.h"
 
 #include "base/text.h"
-#include "eval/judge.h"
+#include "eval/extractor.h"
 #include "train/classifier_file.h"
 #include "train/features.h"
 #include "train/features_inception.h"
@@ -22,32 +22,33 @@ struct SpaceKind {
     ClassifierRole role;
 };
 
-/* ---- networks that are judges: random features ---- */
+/* ---- random features ---- */
 
-static void judge_features(void *network, const uint8_t *images, int count, float *features, float *logits) {
+static void extractor_features(void *network, const uint8_t *images, int count, float *features,
+                               float *logits) {
     (void)logits; /* it has none */
-    judge_run(network, images, count, features);
+    extractor_run(network, images, count, features);
 }
 
-static void judge_end(void *network) {
-    judge_close(network);
+static void extractor_end(void *network) {
+    extractor_close(network);
 }
 
 /* NULL: it could not be opened, which has been said. */
-static bool space_judge(Space *space, Judge *judge) {
-    if (!judge) return false;
-    space->dimension = judge->dimension;
-    space->hash = judge->hash;
-    space->network = judge;
-    space->run = judge_features;
-    space->close = judge_end;
+static bool space_extractor(Space *space, Extractor *extractor) {
+    if (!extractor) return false;
+    space->dimension = extractor->dimension;
+    space->hash = extractor->hash;
+    space->network = extractor;
+    space->run = extractor_features;
+    space->close = extractor_end;
     return true;
 }
 
 static bool random_open(const SpaceKind *kind, Space *space, const Dataset *like, Device *device,
                         const SpaceFolders *folders, Error *error) {
     (void)kind, (void)folders, (void)error; /* its weights come from a seed */
-    return space_judge(space, judge_random(like, device));
+    return space_extractor(space, extractor_random(like, device));
 }
 
 /* ---- VGG-16, classifiers ---- */
@@ -57,7 +58,7 @@ static bool vgg16_open(const SpaceKind *kind, Space *space, const Dataset *like,
     char path[1024];
     Hash weights;
     return features_find(kind->weights, folders->weights, path, &weights, error) &&
-           space_judge(space, judge_open(like, device, FEATURES_VGG16_FC2, path, &weights, error));
+           space_extractor(space, extractor_open(like, device, FEATURES_VGG16_FC2, path, &weights, error));
 }
 
 /* A file in the other role would turn "judged by another network" into its opposite. */
@@ -81,7 +82,7 @@ static bool classifier_open(const SpaceKind *kind, Space *space, const Dataset *
     ClassifierRecord record;
     Hash weights;
     if (!classifier_find(kind, like, folders->weights, path, &weights, &record, error) ||
-        !space_judge(space, judge_open(like, device, FEATURES_CLASSIFIER, path, &weights, error)))
+        !space_extractor(space, extractor_open(like, device, FEATURES_CLASSIFIER, path, &weights, error)))
         return false;
     snprintf(space->note, sizeof space->note, "trained on %s", image_range_name(record.trained, seen));
     return true;

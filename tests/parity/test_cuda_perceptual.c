@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "sides.h"
-#include "eval/judge.h"
+#include "eval/extractor.h"
 #include "tests/unit/feature_file.h"
 #include "train/features.h"
 #include "train/features_inception.h"
@@ -211,12 +211,12 @@ static void test_vgg16(void **state) {
     assert_true(hash_file(path, &hash, &error));
     for (int s = 0; s < SIDES; s++) {
         float host[COUNT * DIMENSION];
-        Judge *judge = judge_open(&like, sides[s], FEATURES_VGG16_FC2, path, &hash, &error);
-        if (!judge) fail_msg("%s", error.text);
-        judge_run(judge, images, COUNT, host);
+        Extractor *extractor = extractor_open(&like, sides[s], FEATURES_VGG16_FC2, path, &hash, &error);
+        if (!extractor) fail_msg("%s", error.text);
+        extractor_run(extractor, images, COUNT, host);
         sides[s]->copy(sides[s], features.at[s].data, host, sizeof host, COPY_TO_DEVICE);
         sides[s]->synchronise(sides[s]);
-        judge_close(judge);
+        extractor_close(extractor);
     }
     both_check(&features, 1e-4, "VGG-16");
     sides_release();

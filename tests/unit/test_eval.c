@@ -2,7 +2,7 @@
  */
 #include "eval/evaluate.h"
 #include "eval/evaluation_cache.h"
-#include "eval/judge.h"
+#include "eval/extractor.h"
 #include "eval/moments.h"
 #include "base/file.h"
 #include "base/philox.h"
@@ -234,10 +234,11 @@ static void test_classifier_learns_and_is_cached(void **state) {
 
 static void test_random_features_are_everybodys(void **state) {
     Bench *bench = *state;
-    Judge *a = judge_random(&bench->data, bench->device), *b = judge_random(&bench->data, bench->device);
+    Extractor *a = extractor_random(&bench->data, bench->device),
+              *b = extractor_random(&bench->data, bench->device);
     assert_string_equal(a->hash.hex, b->hash.hex);
-    judge_close(a);
-    judge_close(b);
+    extractor_close(a);
+    extractor_close(b);
 }
 
 int main(void) {

@@ -12,7 +12,7 @@ static const char *golden_path = "tests/golden/vgg16.npz"; /* or the first argum
 #include "mentions.h"
 #include "feature_file.h"
 #include "eval/evaluate.h"
-#include "eval/judge.h"
+#include "eval/extractor.h"
 #include "eval/space.h"
 #include "train/features.h"
 
@@ -35,13 +35,13 @@ static uint8_t *images_make(int block, Dataset *like) {
     return images;
 }
 
-static Judge *narrow_open(const Dataset *like) {
+static Extractor *narrow_open(const Dataset *like) {
     Error error;
     Hash hash;
     if (!hash_file(NARROW, &hash, &error)) fail_msg("%s", error.text);
-    Judge *judge = judge_open(like, device, FEATURES_VGG16_FC2, NARROW, &hash, &error);
-    if (!judge) fail_msg("%s", error.text);
-    return judge;
+    Extractor *extractor = extractor_open(like, device, FEATURES_VGG16_FC2, NARROW, &hash, &error);
+    if (!extractor) fail_msg("%s", error.text);
+    return extractor;
 }
 
 /* ---- against PyTorch ---- */
@@ -50,16 +50,16 @@ static Judge *narrow_open(const Dataset *like) {
 static void golden_case(const char *name, int block) {
     Dataset like;
     const uint8_t *images = images_make(block, &like);
-    Judge *judge = narrow_open(&like);
+    Extractor *extractor = narrow_open(&like);
     const Tensor expected = golden_tensor(name, "features");
     const int64_t count = tensor_count(&expected);
-    assert_int_equal(count, 2 * judge->dimension);
+    assert_int_equal(count, 2 * extractor->dimension);
     float *features = floats_poisoned(count);
-    judge_run(judge, images, 2, features);
+    extractor_run(extractor, images, 2, features);
     const double *values = doubles_of(expected.data, count);
     if (tells) printf("# %s.features %.2g\n", name, distance_between(features, values, count));
     check_near(features, values, count, 1e-4, name);
-    judge_close(judge);
+    extractor_close(extractor);
 }
 
 static void test_small_images_are_enlarged(void **state) {
@@ -81,15 +81,15 @@ static void test_features_do_not_depend_on_the_batch(void **state) {
     const size_t image = (size_t)like.height * (size_t)like.width * 3;
     uint8_t *images = array_poisoned(COUNT * image);
     for (int i = 0; i < COUNT; i++) memcpy(images + (size_t)i * image, two + (size_t)(i % 2) * image, image);
-    Judge *judge = narrow_open(&like);
-    const int dimension = judge->dimension;
+    Extractor *extractor = narrow_open(&like);
+    const int dimension = extractor->dimension;
     float *all = floats_poisoned(COUNT * (int64_t)dimension), *one = floats_poisoned(dimension);
-    judge_run(judge, images, COUNT, all);
+    extractor_run(extractor, images, COUNT, all);
     for (int i = 0; i < COUNT; i += COUNT - 1) {
-        judge_run(judge, images + (size_t)i * image, 1, one);
+        extractor_run(extractor, images + (size_t)i * image, 1, one);
         check_same_bits(all + i * dimension, one, dimension, "one image");
     }
-    judge_close(judge);
+    extractor_close(extractor);
 }
 
 /* ---- the space of metrics ---- */
@@ -142,9 +142,9 @@ static void test_wrong_files_are_refused(void **state) {
     assert_false(features_open(NARROW, NULL, &request, device, &perceptual, &error));
     assert_mentions(&error, "has no gradients");
     assert_true(hash_file(lpips, &hash, &error));
-    assert_null(judge_open(&like, device, FEATURES_VGG16_FC2, lpips, &hash, &error));
+    assert_null(extractor_open(&like, device, FEATURES_VGG16_FC2, lpips, &hash, &error));
     assert_mentions(&error, "holds a vgg16, not a vgg16-fc2");
-    assert_null(judge_open(&like, device, FEATURES_VGG16_FC2, NARROW, &hash, &error));
+    assert_null(extractor_open(&like, device, FEATURES_VGG16_FC2, NARROW, &hash, &error));
     assert_mentions(&error, "SHA-256");
 }
 

@@ -1,13 +1,13 @@
-/* A judge network at work: prepared for a batch size, with its weights on the device and a hash that names
+/* A feature network at work: prepared for a batch size, with its weights on the device and a hash that names
  * it. */
-#ifndef ICT_EVAL_JUDGE_H
-#define ICT_EVAL_JUDGE_H
+#ifndef ICT_EVAL_EXTRACTOR_H
+#define ICT_EVAL_EXTRACTOR_H
 
 #include "base/hash.h"
 #include "model/features.h"
 #include "data/dataset.h"
 
-typedef struct Judge {
+typedef struct Extractor {
     Device *device;
     Graph *graph;
     ParamSet params;
@@ -17,23 +17,25 @@ typedef struct Judge {
     float *input;   /* device: one batch of images */
     int n, height, width, channels;
     Hash hash; /* of the kind, the shapes and the weights */
-} Judge;
+} Extractor;
 
 /* The random feature network: weights from a fixed seed, so that everybody's is the same. */
-Judge *judge_random(const Dataset *like, Device *);
+Extractor *extractor_random(const Dataset *like, Device *);
 
 /* A classifier of the data set, trained for a fixed number of steps on all but its last tenth, or read from
  * the file that an earlier training left in `cache_folder`. `accuracy` is that of the held-out tenth. */
-Judge *judge_classifier(const Dataset *, Device *, const char *cache_folder, double *accuracy, Error *);
+Extractor *extractor_classifier(const Dataset *, Device *, const char *cache_folder, double *accuracy,
+                                Error *);
 
-/* A network whose features judge, from a file of this kind that must have this SHA-256: FEATURES_VGG16_FC2,
+/* A network from a file of this kind that must have this SHA-256: FEATURES_VGG16_FC2,
  * VGG-16's second fully connected layer, or FEATURES_CLASSIFIER, means over the image of what a classifier's
  * last stage makes. */
-Judge *judge_open(const Dataset *like, Device *, FeatureKind, const char *path, const Hash *, Error *);
+Extractor *extractor_open(const Dataset *like, Device *, FeatureKind, const char *path, const Hash *,
+                          Error *);
 
-void judge_close(Judge *);
+void extractor_close(Extractor *);
 
 /* Outputs (count x dimension, host) of `count` images given as bytes. */
-void judge_run(Judge *, const uint8_t *images, int count, float *outputs);
+void extractor_run(Extractor *, const uint8_t *images, int count, float *outputs);
 
 #endif

@@ -1,11 +1,11 @@
 /* One short run of the trainer, whose loop, rate and score are those of every classifier. */
-#include "eval/judge_train.h"
+#include "eval/extractor_train.h"
 #include "base/log.h"
 #include "train/trainer.h"
 
 enum { SEED = 1 };
 
-static ClassifierTask judge_task(const Dataset *data) {
+static ClassifierTask extractor_task(const Dataset *data) {
     const int held_out = data->count / 10, trained = data->count - held_out;
     return (ClassifierTask){.network = classifier_small(),
                             .smoothing = 0.05,
@@ -15,14 +15,14 @@ static ClassifierTask judge_task(const Dataset *data) {
                             .held_out = {trained, held_out}};
 }
 
-bool judge_train(const Dataset *data, Device *device, float *weights, double *accuracy, Error *error) {
+bool extractor_train(const Dataset *data, Device *device, float *weights, double *accuracy, Error *error) {
     static const TrainConfig train = {
         .steps = 400,
         .batch = 64,
         .optimiser = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8},
     };
     const double start = clock_monotonic();
-    const ClassifierTask task = judge_task(data);
+    const ClassifierTask task = extractor_task(data);
     const TrainSetup setup = {
         .classifier = &task, .train = &train, .data = data, .device = device, .seed = SEED};
     const TrainHooks nobody = {0};

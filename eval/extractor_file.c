@@ -1,6 +1,6 @@
-/* Judges from the files of weights/. */
+/* Extractors from the files of weights/. */
 #include "base/text.h"
-#include "eval/judge_internal.h"
+#include "eval/extractor_internal.h"
 #include "train/features.h"
 
 #include <stdlib.h>
@@ -21,15 +21,17 @@ static bool spec_fits(const FeatureSpec *spec, FeatureKind kind, const Dataset *
 }
 
 /* Records the network that the file describes and reads its weights, malloc'ed; NULL on error. */
-static float *network_read(Judge *judge, const SafeTensors *file, const FeatureSpec *spec, Error *error) {
+static float *network_read(Extractor *extractor, const SafeTensors *file, const FeatureSpec *spec,
+                           Error *error) {
     FeatureNet constants = {.scaling = NO_PARAM, .shift = NO_PARAM, .lift = NO_PARAM};
-    judge_set_output(judge,
-                     spec->kind == FEATURES_VGG16_FC2
-                         ? vgg16_fc2_record(spec, &judge->params, judge->graph, judge->images, &constants)
-                         : classifier_record(&spec->classifier, &judge->params, judge->graph, judge->images,
-                                             spec->classes, PRECISION_FP32)
-                               .features);
-    return features_parameters(file, &judge->params, &constants, error);
+    extractor_set_output(
+        extractor,
+        spec->kind == FEATURES_VGG16_FC2
+            ? vgg16_fc2_record(spec, &extractor->params, extractor->graph, extractor->images, &constants)
+            : classifier_record(&spec->classifier, &extractor->params, extractor->graph, extractor->images,
+                                spec->classes, PRECISION_FP32)
+                  .features);
+    return features_parameters(file, &extractor->params, &constants, error);
 }
 
 /* Hash of "<kind> features <SHA-256 of the file>". */
@@ -41,32 +43,32 @@ static Hash features_hash(FeatureKind kind, const Hash *file) {
     return hash;
 }
 
-static Judge *file_open(const SafeTensors *file, const Dataset *like, Device *device, FeatureKind kind,
-                        Error *error) {
+static Extractor *file_open(const SafeTensors *file, const Dataset *like, Device *device, FeatureKind kind,
+                            Error *error) {
     FeatureSpec spec;
     const bool small = kind == FEATURES_VGG16_FC2 && !strcmp(device->kind, "cpu");
     if (!features_describe(file, &spec, error) || !spec_fits(&spec, kind, like, error)) return NULL;
-    Judge *judge = judge_create(like, device, small ? VGG_BATCH_CPU : BATCH);
-    float *weights = network_read(judge, file, &spec, error);
+    Extractor *extractor = extractor_create(like, device, small ? VGG_BATCH_CPU : BATCH);
+    float *weights = network_read(extractor, file, &spec, error);
     if (weights) {
-        judge_prepare(judge, weights);
+        extractor_prepare(extractor, weights);
     } else {
-        judge_close(judge);
-        judge = NULL;
+        extractor_close(extractor);
+        extractor = NULL;
     }
     free(weights);
-    return judge;
+    return extractor;
 }
 
-Judge *judge_open(const Dataset *like, Device *device, FeatureKind kind, const char *path, const Hash *hash,
-                  Error *error) {
+Extractor *extractor_open(const Dataset *like, Device *device, FeatureKind kind, const char *path,
+                          const Hash *hash, Error *error) {
     SafeTensors file;
     if (!features_unchanged(path, hash->hex, error) || !safetensors_open(path, &file, error)) return NULL;
-    Judge *judge = file_open(&file, like, device, kind, error);
-    if (judge)
-        judge->hash = features_hash(kind, hash);
+    Extractor *extractor = file_open(&file, like, device, kind, error);
+    if (extractor)
+        extractor->hash = features_hash(kind, hash);
     else
         error_wrap(error, "%s", path);
     safetensors_close(&file);
-    return judge;
+    return extractor;
 }
