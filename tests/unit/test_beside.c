@@ -103,11 +103,34 @@ static void ours_stand_below_theirs(void **state) {
               "zeta|3.00|X\nalpha|2.00*|X\nours: main|1.00|this database\n");
 }
 
+static void table_has(Store *store, TableFormat format, const char *expected) {
+    Question question;
+    Text text = {0};
+    Error error;
+    must(question_read(&here, "cifar10", &question, &error), &error);
+    must(table_print(store, &question, format, NULL, 0, &text, &error), &error);
+    assert_non_null(strstr(text_view(&text), expected));
+    question_free(&question);
+    text_free(&text);
+}
+
+/* A mark behind a number leaves it one; a word among them does not. */
+static void numbers_stand_to_the_right(void **state) {
+    Fixture *fixture = *state;
+    Error error;
+    must(load(fixture, "X,CIFAR-10,zeta,2,FID,3\nX (from memory),CIFAR-10,zeta,2,IS,9.5\n", &error), &error);
+    table_has(fixture->store, TABLE_MARKDOWN, "| method | NFE | FID | IS | ");
+    table_has(fixture->store, TABLE_MARKDOWN, "\n|---|---:|---:|---:|---:|---|");
+    table_has(fixture->store, TABLE_LATEX, "{lrrrrl");
+    table_has(fixture->store, TABLE_LATEX, "zeta & 2 & 3.00 & 9.50* & ");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(only_fid_on_the_data_set_is_fid),   STORE_TEST(ours_are_judged_as_they_ask),
         STORE_TEST(one_run_says_what_was_changed),     STORE_TEST(ours_say_what_was_changed),
         STORE_TEST(a_published_number_needs_a_source), STORE_TEST(ours_stand_below_theirs),
+        STORE_TEST(numbers_stand_to_the_right),
     };
     return cmocka_run_group_tests_name("beside", tests, NULL, NULL);
 }
