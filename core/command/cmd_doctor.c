@@ -60,8 +60,7 @@ static void device_check(const Paths *paths) {
         card_check(device, paths);
         device_close(device);
     } else
-        bad(false, "cuda", error.text,
-            "not needed: everything runs on the CPU; for a GPU: make CUDA=1 where the CUDA toolkit is");
+        bad(false, "cuda", error.text, "not needed: everything runs on the CPU too, more slowly");
 }
 
 static void space_check(const Paths *paths) {

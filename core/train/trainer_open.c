@@ -1,6 +1,5 @@
 /* Putting a Trainer together, taking it apart, and drawing samples with it. */
 #include "train/features.h"
-#include "train/fit.h"
 #include "train/trainer_state.h"
 
 #include "base/file.h"
@@ -33,66 +32,6 @@ static bool setup_check(const TrainSetup *s, Error *error) {
                          train->steps, train->batch, train->micro_batch);
     }
     return !s->classifier || classification_check(s->classifier, data, error);
-}
-
-static bool has_teacher(const TrainSetup *s) {
-    return !s->classifier && s->ct->teacher_ema != 0;
-}
-
-/* The largest divisor of the batch up to a limit. On CPUs the limit keeps activations near the caches: on one
- * core, at 16 x 16 and 32 x 32 pixels with 16 to 64 channels, 16 images at a time were within 4 % of the best
- * (8: 8 %, 4: 25 %, 64: 19 % slower at worst); more cores want more images. */
-static int micro_batch_cpu(const TrainSetup *s) {
-    const int limit = s->device->threads > 2 ? 8 * s->device->threads : 16;
-    int micro = s->train->batch < limit ? s->train->batch : limit;
-    while (s->train->batch % micro) micro--;
-    return micro;
-}
-
-static FeatureRequest request_of(const TrainSetup *s, int images) {
-    const bool tf32 = network_precision(s->device, s->precision) != PRECISION_FP32;
-    return features_request(&s->ct->perceptual, s->data, images, tf32);
-}
-
-/* What other runs on the same device leave. */
-static size_t memory_share(const TrainSetup *s) {
-    size_t available = 0, total = 0;
-    s->device->memory(s->device, &available, &total);
-    const size_t share = total / (size_t)(s->sharing > 1 ? s->sharing : 1);
-    return share < available ? share : available;
-}
-
-/* On other devices: all that fits into their memory. */
-static int micro_batch_fit(const TrainSetup *s, Error *error) {
-    const FitRequest request = {.model = s->model,
-                                .train = s->train,
-                                .teacher = has_teacher(s),
-                                .precision = s->precision,
-                                .resolution = s->data->height,
-                                .channels = s->data->channels};
-    const FeatureRequest features = request_of(s, s->train->batch);
-    size_t available = memory_share(s), taken = 0;
-    if (s->features && !features_memory(s->features, &features, s->device, &taken, error)) return 0;
-    available -= taken < available ? taken : available;
-    const int micro = fit_micro_batch(&request, available);
-    if (micro) return micro;
-    const FitNeeds needs = fit_needs(&request, 1);
-    char need[32], have[32];
-    error_set(error,
-              "%s: training one image at a time needs %s and %s are free; choose a smaller model, or %s",
-              s->device->name, format_bytes(need, (double)fit_total(&needs)),
-              format_bytes(have, (double)available), s->sharing > 1 ? "fewer --jobs" : "another card");
-    return 0;
-}
-
-/* As the configuration says; else as the run began, whose last bits depend on it; else what suits the device.
- * 0 and an error when nothing does. */
-static int micro_batch_choose(const TrainSetup *s, const char *checkpoint, Error *error) {
-    if (s->train->micro_batch) return s->train->micro_batch;
-    const int before = checkpoint ? checkpoint_micro_batch(checkpoint) : 0;
-    if (before && s->train->batch % before == 0) return before;
-    if (s->classifier && s->device->memory) return s->train->batch; /* a hundredth of a card's memory */
-    return s->device->memory ? micro_batch_fit(s, error) : micro_batch_cpu(s);
 }
 
 /* ------------------------------------------------------------------------------------------ opening */
@@ -171,7 +110,7 @@ static void parts_create(Trainer *t, int micro) {
                      ? classification_network(s->classifier, &t->params, s->device, micro, s->data, precision)
                      : network_create(s->model, &t->params, s->device, micro, s->data->height,
                                       s->data->channels, true, precision);
-    t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, has_teacher(s));
+    t->optimiser = optimiser_create(s->device, &t->params, &s->train->optimiser, trainer_has_teacher(s));
     optimiser_set_precision(&t->optimiser, precision, loss_scale_first(s));
     t->images = images_choose(s);
     t->source = source_create(&t->images, s->device, s->seed, (uint32_t)s->train->batch, s->flip,
@@ -187,7 +126,7 @@ static bool features_make(Trainer *t, Error *error) {
     const TrainSetup *s = &t->setup;
     if (s->classifier || s->ct->distance != DISTANCE_PERCEPTUAL) return true;
     CHECK(s->features, "a perceptual distance without a network");
-    const FeatureRequest request = request_of(s, t->network.n);
+    const FeatureRequest request = trainer_features_request(s, t->network.n);
     if (!features_open(s->features, s->ct->perceptual.hash, &request, s->device, &t->features, error))
         return false;
     objective_use_features(t->objective, &t->features);

@@ -1,10 +1,11 @@
-/* The inside of a Trainer, shared by trainer.c (the loop), window.c (some steps on the device) and
- * trainer_open.c. */
+/* The inside of a Trainer, shared by trainer.c (the loop), window.c (some steps on the device),
+ * trainer_open.c and micro_batch.c. */
 #ifndef ICT_TRAIN_TRAINER_STATE_H
 #define ICT_TRAIN_TRAINER_STATE_H
 
 #include "train/checkpoint.h"
 #include "backend/replay.h"
+#include "train/features.h"
 #include "train/network.h"
 #include "train/source.h"
 #include "train/trainer.h"
@@ -46,6 +47,14 @@ struct Trainer {
     double step_seconds;  /* of the last window, 0: none yet */
     LossScale loss_scale; /* after the last window; scale 0: none */
 };
+
+/* As the configuration says; else as the run of the checkpoint (NULL: none) began, whose last bits depend on
+ * it; else what suits the device (micro_batch.c). 0 and an error when nothing does, or when what was asked
+ * for cannot fit. */
+int micro_batch_choose(const TrainSetup *, const char *checkpoint, Error *);
+bool trainer_has_teacher(const TrainSetup *);
+/* Of the perceptual distance's network, `images` at a time. */
+FeatureRequest trainer_features_request(const TrainSetup *, int images);
 
 /* Waits for the device; scale 0 where the loss is not scaled. */
 LossScale loss_scale_now(const Trainer *);

@@ -44,6 +44,11 @@ if says "built without CUDA" >/dev/null; then
     run sample abc --device cuda:1x
     check "a device that is none ends with 2" status_is 2
     rm -rf "$FOLDER/runs"
+elif says "no NVIDIA driver" >/dev/null; then
+    run "${TINY[@]}" --device cuda
+    check "a card that has no driver ends with 2" status_is 2
+    check "and the message says so" says "no NVIDIA driver is loaded; install it"
+    rm -rf "$FOLDER/runs"
 fi
 check "still nothing was started" test ! -e "$FOLDER/runs"
 

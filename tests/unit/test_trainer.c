@@ -1,5 +1,6 @@
 /* The training loop on a toy network: it learns, it reports, and stopping and resuming it anywhere changes
  * nothing. */
+#include "train/fit.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
@@ -242,6 +243,38 @@ static void what_does_not_fit_together_is_refused(void **state) {
     run_free(run);
 }
 
+static size_t card_bytes;
+
+static void card_memory(Device *device, size_t *available, size_t *total) {
+    (void)device;
+    *available = *total = card_bytes;
+}
+
+/* A device that says how much memory it has, here a processor that says so: what does not fit is refused
+ * before anything is allocated, with what would. */
+static void a_card_too_small_is_told_what_fits(void **state) {
+    (void)state;
+    enum { BATCH = 1 << 16, FITS = 256 };
+    Error error;
+    Run *run = run_make("small");
+    run->train.batch = run->train.micro_batch = BATCH;
+    run->setup.device->memory = card_memory;
+    const FitRequest request = {
+        .model = &run->model, .train = &run->train, .resolution = TOY_SIZE, .channels = 3};
+    const FitNeeds needs = fit_needs(&request, FITS);
+    card_bytes = fit_total(&needs);
+    assert_null(trainer_open(&run->setup, &error));
+    assert_non_null(strstr(error.text, "training 65536 images at a time needs "));
+    assert_non_null(strstr(error.text, "train.micro_batch=256 would fit, and 0 finds that out"));
+    card_bytes = 1 << 20;
+    for (run->train.micro_batch = 0; run->train.micro_batch <= BATCH; run->train.micro_batch += BATCH) {
+        assert_null(trainer_open(&run->setup, &error));
+        assert_non_null(strstr(error.text, run->train.micro_batch ? "65536 images" : "1 image at"));
+        assert_non_null(strstr(error.text, "choose a smaller model, or another card"));
+    }
+    run_free(run);
+}
+
 static void classes_and_positional_embeddings_train_and_resume(void **state) {
     (void)state;
     Run *whole = run_make("classes"), *pieces = run_make("classes-pieces");
@@ -276,6 +309,7 @@ int main(void) {
         cmocka_unit_test(divergence_names_step_and_cause),
         cmocka_unit_test(failures_end_the_run_with_their_reason),
         cmocka_unit_test(what_does_not_fit_together_is_refused),
+        cmocka_unit_test(a_card_too_small_is_told_what_fits),
         cmocka_unit_test(classes_and_positional_embeddings_train_and_resume),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -88,6 +88,9 @@ void cuda_convolutions_release(CudaContext *);
 /* The products' algorithms, which the context owns (product.c). */
 void cuda_products_release(CudaContext *);
 
+/* Whether our kernels were compiled for the current card (embed.cu). */
+bool cuda_has_kernels(void);
+
 /* Device.remember, Device.tune */
 void cuda_remember(Device *, const char *path);
 void cuda_tune(Device *);

@@ -1,4 +1,5 @@
 /* One CUDA card as a device: memory, copies, library handles, and the table of its ops. */
+#include "backend/card.h"
 #include "backend/cuda/conv.h"
 #include "backend/kinds.h"
 #include <cublasLt.h>
@@ -158,41 +159,25 @@ static void context_open(CudaContext *context, int index) {
     DNN_CHECK(cudnnSetStream(context->dnn, context->stream));
 }
 
-/* Kernels are compiled for compute capability 8.0 and later, the first with bf16. */
-enum { CAPABILITY_LEAST = 8, CUDNN_LEAST = 91400 };
-
-static bool libraries_check(int index, Error *error) {
-    const size_t version = cudnnGetVersion();
-    if (version >= CUDNN_LEAST) return true;
-    return error_set(
-        error,
-        "device 'cuda:%d': cuDNN %zu.%zu.%zu is loaded and 9.14 or later is needed; put a newer one first in "
-        "LD_LIBRARY_PATH",
-        index, version / 10000, version / 100 % 100, version % 100);
-}
-
-/* The card and its name, or why there is none. */
-static bool card_select(int index, char *name, size_t size, Error *error) {
-    int count = 0;
-    struct cudaDeviceProp properties;
-    cudaError_t status = cudaGetDeviceCount(&count);
+/* What the runtime can say; in its own words what it cannot. */
+static CardFacts card_facts(int index) {
+    CardFacts facts = {.index = index, .cudnn = cudnnGetVersion()};
+    struct cudaDeviceProp properties = {.major = 0};
+    cudaDriverGetVersion(&facts.driver);
+    cudaRuntimeGetVersion(&facts.runtime);
+    cudaError_t status = cudaGetDeviceCount(&facts.cards);
+    if (status == cudaErrorNoDevice) status = cudaSuccess;
+    if (status == cudaSuccess && index < facts.cards) {
+        status = cudaSetDevice(index);
+        if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, index);
+        facts.kernels = cuda_has_kernels();
+    }
     if (status != cudaSuccess)
-        return error_set(error, "device 'cuda:%d': %s; check the driver with nvidia-smi, or use --device cpu",
-                         index, cudaGetErrorString(status));
-    if (index >= count)
-        return error_set(error, "device 'cuda:%d': this machine has %d CUDA card%s, counted from 0", index,
-                         count, count == 1 ? "" : "s");
-    status = cudaSetDevice(index);
-    if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, index);
-    if (status != cudaSuccess)
-        return error_set(error, "device 'cuda:%d': %s", index, cudaGetErrorString(status));
-    snprintf(name, size, "%.*s", (int)size - 1, properties.name);
-    if (properties.major >= CAPABILITY_LEAST) return libraries_check(index, error);
-    return error_set(
-        error,
-        "device 'cuda:%d': %s has compute capability %d.%d, without bf16; 8.0 (A100, RTX 30) or later is "
-        "needed",
-        index, name, properties.major, properties.minor);
+        snprintf(facts.problem, sizeof facts.problem, "%s", cudaGetErrorString(status));
+    snprintf(facts.name, sizeof facts.name, "%.*s", (int)sizeof facts.name - 1, properties.name);
+    facts.major = properties.major;
+    facts.minor = properties.minor;
+    return facts;
 }
 
 /* Of a start on a card, or with a network, that no table knows: what is left of the twenty seconds until its
@@ -206,8 +191,8 @@ static int threads_default(void) {
 }
 
 bool cuda_open(int index, int threads, Device **device, Error *error) {
-    char name[128];
-    if (!card_select(index, name, sizeof name, error)) return false;
+    const CardFacts facts = card_facts(index);
+    if (!card_judge(&facts, error)) return false;
     Device *d = calloc(1, sizeof *d);
     CudaContext *context = calloc(1, sizeof *context);
     CHECK(d && context, "out of memory");
@@ -233,7 +218,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .remember = cuda_remember,
                   .tune = cuda_tune,
                   .close = context_close};
-    memcpy(d->name, name, sizeof d->name);
+    memcpy(d->name, facts.name, sizeof d->name);
     conv_table_open(d, conv_tables());
     *device = d;
     return true;

@@ -22,3 +22,11 @@ void cuda_noise_embed(Device *device, const NoiseEmbed *op) {
     noise_embed_kernel<<<blocks_for((int64_t)n * half, BLOCK), BLOCK, 0, cuda_stream(device)>>>(*op, half);
     CUDA_LAUNCHED("noise_embed");
 }
+
+/* Any kernel of ours tells: all are compiled for the same cards. */
+bool cuda_has_kernels(void) {
+    cudaFuncAttributes attributes;
+    const bool has = cudaFuncGetAttributes(&attributes, noise_embed_kernel) == cudaSuccess;
+    cudaGetLastError(); /* asked and answered: not for whoever looks next */
+    return has;
+}
