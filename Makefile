@@ -96,7 +96,8 @@ B := build/$(CONFIG)
 WARNINGS := -Wall -Wextra -Werror
 OPTIMISE := $(if $(filter 1,$(DEBUG)),-Og -g3,$(if $(filter 1,$(SAN)),-O1 -g,-O3 -g))
 SANITIZE := $(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-# Fuzzers: clang's instrumentation, one thread, and no warnings, because gcc is the compiler that judges.
+# Fuzzers: clang's instrumentation, one thread, and no warnings, because gcc is the compiler that judges. Without OpenMP its version,
+# which provenance states, is 0.
 ifeq ($(FUZZER),1)
 WARNINGS := -w
 OPTIMISE := -O1 -g

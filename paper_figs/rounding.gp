@@ -1,10 +1,12 @@
-# The share of the residual that is rounding, by N, with the bound that a default has to keep; and the gradient's direction.
+# The share of the residual that is rounding, by N, with the bound that a default has to keep at the most levels of the paper; and the
+# gradient's direction.
 eval page(1100, 520)
 set output out
 set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.02 font ",8" textcolor rgb '#555555' noenhanced
 names = blocks('precision: ')
 bound = 0.15
+bound_at(N) = N > 1000 ? bound : NaN
 set logscale x 2
 set xtics (11, 21, 41, 81, 161, 321, 641, 1281)
 set xlabel "noise levels N"
@@ -19,13 +21,12 @@ set format y "%g"
 set yrange [*:*] noextend
 set ylabel "rounding / residual"
 set key off
-set arrow 1 from graph 0, first bound to graph 1, first bound nohead lc rgb '#000000' lw 1 dt (2, 3)
-set label 2 sprintf("dotted: a default keeps the median below %g", bound) at graph 0.02, 0.97 font ",9"
+set label 2 sprintf("dotted: at N = 1281 a default keeps the median below %g", bound) at graph 0.02, 0.97 font ",9"
 plot for [i=1:words(names)] data index place('precision: ', i) using 1:2 with linespoints lt i ps 1.1, \
-     for [i=1:words(names)] data index place('precision: ', i) using 1:3 with lines lt i lw 0.8
+     for [i=1:words(names)] data index place('precision: ', i) using 1:3 with lines lt i lw 0.8, \
+     bound_at(x) with lines lc rgb '#000000' lw 2 dt (2, 3)
 unset label 1
 unset label 2
-unset arrow 1
 
 unset logscale y
 set format y "%.3g"

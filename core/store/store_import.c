@@ -198,8 +198,16 @@ static const char *const import_steps[] = {
     "WHERE mine IS NULL OR iif(name LIKE '%/s', v.value > mine, v.value < mine)",
     "INSERT OR REPLACE INTO main.bench_value SELECT session, program, precision, batch, name, value "
     "FROM temp.joining",
-    "INSERT OR IGNORE INTO main.bench_op SELECT o.* FROM other.bench_op o "
-    "JOIN other.bench USING (session) JOIN main.bench USING (session, experiment, device, git_commit)",
+    /* A profile is of one turn, so it is taken whole: the quicker one, whichever comes first. */
+    "CREATE TEMP TABLE profiles AS SELECT session, precision, images FROM other.bench_op o "
+    "JOIN other.bench USING (session) JOIN main.bench USING (session, experiment, device, git_commit) "
+    "GROUP BY session, precision, images HAVING sum(seconds) < ifnull((SELECT sum(seconds) FROM "
+    "main.bench_op "
+    "m WHERE m.session = o.session AND m.precision = o.precision AND m.images = o.images), 9e999)",
+    "DELETE FROM main.bench_op WHERE (session, precision, images) IN (SELECT * FROM temp.profiles)",
+    "INSERT INTO main.bench_op SELECT * FROM other.bench_op "
+    "WHERE (session, precision, images) IN (SELECT * FROM temp.profiles)",
+    "DROP TABLE temp.profiles",
     "INSERT OR IGNORE INTO main.rounding SELECT * FROM other.rounding WHERE run_id IN "
     "(SELECT id FROM temp.incoming WHERE why <> 'kept')",
     "INSERT OR IGNORE INTO main.artifact SELECT run_id, kind, step, iif(substr(path, 1, 1) = '/', '', ?1) || "

@@ -5,10 +5,14 @@ source "$(dirname "$0")/helpers.bash"
 
 for dump in results/recorded/*.sql; do
     runs=$(grep -c '^INSERT INTO run VALUES' "$dump")
+    sessions=$(grep -c '^INSERT INTO bench VALUES' "$dump") # a dump may hold nothing else
     run import "$dump"
     check "import $dump" says "$runs run$( ((runs == 1)) || echo s) new"
+    ((sessions == 0)) || check "and what bench found" says "new numbers of $sessions session$( ((sessions == 1)) || echo s) of bench"
+    check "which is something" test $((runs + sessions)) -gt 0
     run import "$dump"
     check "importing it again changes nothing" says "0 runs new, 0 further along than here, $runs known"
+    ((sessions == 0)) || check "of bench neither" test -z "$(grep 'sessions\? of bench' "$FOLDER/out")"
 done
 run figure all --folder "$FOLDER/first"
 check "all figures" status_is 0

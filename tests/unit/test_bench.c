@@ -176,6 +176,14 @@ static void another_database_takes_sessions_over(void **state) {
     assert_sql(other,
                "SELECT group_concat(program || value, ' ') FROM bench_value WHERE name = 'training images/s'",
                "PyTorch eager30.0 ict110.0");
+    /* The quicker profile stays, whole, whichever comes first. */
+    must(store_execute(fixture->store, &error, "UPDATE bench_op SET seconds = 3 * seconds, calls = 7", ""),
+         &error);
+    must(store_import(other, fixture->path, &count, &error), &error);
+    assert_sql(other, "SELECT count(*) FROM bench_op WHERE calls = 7", "0");
+    must(store_execute(fixture->store, &error, "UPDATE bench_op SET seconds = seconds / 9", ""), &error);
+    must(store_import(other, fixture->path, &count, &error), &error);
+    assert_sql(other, "SELECT count(*) || ' ' || min(calls) || ' ' || max(calls) FROM bench_op", "2 7 7");
     must(store_execute(other, &error, "UPDATE bench SET device = 'cuda: other'", ""), &error);
     ours_record(fixture->store, 150, 4);
     must(store_import(other, fixture->path, &count, &error), &error);

@@ -117,6 +117,7 @@ OpPlan *cuda_conv_parts_prepare(Device *device, const ConvShape *shape, const in
     plan->width = width_choose(shape->c_out, shape->c_in, shared);
     plan->tiles = (shape->c_out + plan->width - 1) / plan->width;
     plan->stages = stages_fit(plan->width, shared);
+    CHECK(plan->stages >= 2, "conv_parts: %d bytes of shared memory a block are too few", shared);
     plan->numbers = (size_t)plan->tiles * (size_t)plan->width * (size_t)padded * 2 * sizeof(__half);
     plan->plan.workspace = plan->numbers + 2 * (size_t)shape->c_out * sizeof(float);
     return &plan->plan;

@@ -19,6 +19,10 @@
 
 #include "backend/cuda/elements.cuh"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "conv_parts: cp.async and products of 16 x 8 x 16 need compute capability 8.0"
+#endif
+
 namespace {
 
 enum {
