@@ -147,7 +147,13 @@ SOURCES  := $(sort $(filter-out $(MAIN),$(wildcard core/*/*.c core/backend/cpu/*
 OBJECTS  := $(SOURCES:%=$B/%.o)
 UNIT     := $(sort $(wildcard tests/*/test_*.c))
 FUZZERS  := $(patsubst %.c,$B/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-PROGRAMS := $(UNIT:%.c=$B/%) $(FUZZERS)
+
+# Our CUDA kernels on the processor (tests/emulate): the parity tests of single ops, where no card's program is built.
+EMULATED := $(if $(filter 000,$(CUDA)$(STATIC)$(FUZZER)),ops products step)
+EMULATED_SOURCES := $(filter-out %/conv_parts.cu,$(CUDA_SOURCES)) $(addprefix core/backend/,device.c $(addprefix cuda/,ops.c conv.c linear.c)) \
+	$(wildcard tests/emulate/*.c tests/emulate/*.cc)
+EMULATED_OBJECTS := $(EMULATED_SOURCES:%=$B/emulated/%.o)
+PROGRAMS := $(UNIT:%.c=$B/%) $(FUZZERS) $(EMULATED:%=$B/emulated/test_cuda_%)
 FEATURES := $(if $(filter 1,$(ONEDNN)),✓ oneDNN,✗ oneDNN: portable convolutions, slower in narrow layers → install libdnnl-dev, do not set ONEDNN=0)
 FEATURES_CUDA := $(if $(filter 1,$(CUDA)),✓ CUDA ($(CUDA_HOME)),✗ CUDA: this build runs on the CPU → CUDA=1 on a machine with the CUDA toolkit)
 
@@ -193,6 +199,27 @@ $B/ict: $B/$(MAIN).o $B/libict.a
 $B/tests/%: $B/tests/%.c.o $B/libict.a
 	@mkdir -p $(@D)
 	@$(CC) $(SANITIZE) -fopenmp $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+# A launch kernel<<<...>>>(...) is not C++: it becomes operators (tests/emulate/cuda_runtime_api.h).
+EMULATED_CFLAGS := -Itests/emulate $(ALL_CFLAGS) -DICT_CUDA=1
+EMULATED_CXXFLAGS := $(subst -O3,-O2,$(subst -std=gnu11,-std=gnu++17,$(EMULATED_CFLAGS))) -fno-strict-aliasing
+
+$B/emulated/%.cu.o: %.cu $B/flags
+	@mkdir -p $(@D)
+	@echo "  cc  $< (emulated)"
+	@sed -e '1i #line 1 "$<"' -e 's/<<</ % Launch(/; s/>>>(/) % std::make_tuple(/; s/extern __shared__/extern __thread/' $< | \
+		$(CC) $(EMULATED_CXXFLAGS) -w -MMD -MP -MT $@ -MF $(@:.o=.d) -x c++ -c - -o $@
+
+$B/emulated/%.cc.o: %.cc $B/flags
+	@mkdir -p $(@D)
+	@$(CC) $(EMULATED_CXXFLAGS) -MMD -MP -x c++ -c $< -o $@
+
+$B/emulated/%.c.o: %.c $B/flags
+	@mkdir -p $(@D)
+	@$(CC) $(EMULATED_CFLAGS) -MMD -MP -c $< -o $@
+
+$B/emulated/test_%: $B/tests/parity/test_%.c.o $(EMULATED_OBJECTS) $B/libict.a
+	@$(CC) $(SANITIZE) -fopenmp $(LDFLAGS) $^ $(LDLIBS) -lstdc++ -lcmocka -o $@
 
 # Nearest names take most of a run's time when each step of comparing letters is recorded; there is nothing to discover in it.
 ifeq ($(FUZZER),1)

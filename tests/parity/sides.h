@@ -39,6 +39,11 @@ static inline int sides_open(void **state) {
     return 0;
 }
 
+/* Whether kernels run on a card, or on the processor (tests/emulate), which is slow and has no TF32. */
+static inline bool sides_card(void) {
+    return strcmp(sides[CUDA]->name, "kernels on the processor") != 0;
+}
+
 static inline int sides_close(void **state) {
     (void)state;
     device_close(sides[CUDA]);

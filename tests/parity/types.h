@@ -39,7 +39,7 @@ static inline void each_type(void (*body)(void)) {
 
 /* For ops with products. */
 static inline void each_precision(void (*body)(void)) {
-    types_run(body, 4);
+    types_run(body, sides[CUDA] && sides_card() ? 4 : 3);
 }
 
 static inline void near_check(const Both *b, const char *what, int number) {

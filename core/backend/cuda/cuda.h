@@ -104,6 +104,8 @@ void cuda_range(Device *, const char *name);
 
 /* ---- ops; arguments and formulas stand in backend/backend.h ---- */
 
+extern const Ops cuda_ops;
+
 OpPlan *cuda_conv_prepare(Device *, const ConvShape *, ConvPass, const ConvEpilogue *);
 OpPlan *cuda_conv_parts_prepare(Device *, const ConvShape *, const int *c_out, int parts);
 void cuda_plan_release(Device *, OpPlan *);

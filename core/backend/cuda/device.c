@@ -1,4 +1,4 @@
-/* One CUDA card as a device: memory, copies, library handles, and the table of its ops. */
+/* One CUDA card as a device: memory, copies, library handles. */
 #include "backend/card.h"
 #include "backend/cuda/conv.h"
 #include "backend/kinds.h"
@@ -8,44 +8,6 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static const Ops cuda_ops = {
-    .conv_prepare = cuda_conv_prepare,
-    .conv_parts_prepare = cuda_conv_parts_prepare,
-    .plan_release = cuda_plan_release,
-    .norm_backward_workspace = cuda_norm_backward_workspace,
-    .norm_mask_bytes = cuda_norm_mask_bytes,
-    .attention_workspace = cuda_attention_workspace,
-    .optimizer_workspace = cuda_optimizer_workspace,
-    .conv_forward = cuda_conv_forward,
-    .conv_backward_data = cuda_conv_backward_data,
-    .conv_backward_weight = cuda_conv_backward_weight,
-    .conv_parts = cuda_conv_parts,
-    .linear_forward = cuda_linear_forward,
-    .linear_backward_data = cuda_linear_backward_data,
-    .linear_backward_weight = cuda_linear_backward_weight,
-    .norm_forward = cuda_norm_forward,
-    .norm_backward = cuda_norm_backward,
-    .resample = cuda_resample,
-    .bilinear = cuda_bilinear,
-    .attention_forward = cuda_attention_forward,
-    .attention_backward = cuda_attention_backward,
-    .act_forward = cuda_act_forward,
-    .act_backward = cuda_act_backward,
-    .add_scale = cuda_add_scale,
-    .pool_forward = cuda_pool_forward,
-    .pool_backward = cuda_pool_backward,
-    .noise_embed = cuda_noise_embed,
-    .batch_gather = cuda_batch_gather,
-    .level_draw = cuda_level_draw,
-    .noise_pair = cuda_noise_pair,
-    .latent_noise = cuda_latent_noise,
-    .precondition = cuda_precondition,
-    .consistency_loss = cuda_consistency_loss,
-    .feature_distance = cuda_feature_distance,
-    .cross_entropy = cuda_cross_entropy,
-    .optimizer_step = cuda_optimizer_step,
-};
 
 /* ---- checks ---- */
 

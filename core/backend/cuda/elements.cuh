@@ -126,14 +126,40 @@ __device__ __forceinline__ double column_total(const float *partial, int rows, i
     return sum;
 }
 
-/* Of values that are rounded to T afterwards: for 16-bit types the two special functions of the hardware,
- * whose results are good to 2^-22, take the place of 25 instructions. */
+/* The special functions of the hardware, good to 2^-22; those of the C library where there is none (the
+ * tests' emulation). */
+__device__ __forceinline__ float exp2_fast(float x) {
+#ifdef __CUDACC__
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+#else
+    return exp2f(x);
+#endif
+}
+
+__device__ __forceinline__ float reciprocal_fast(float x) {
+#ifdef __CUDACC__
+    float reciprocal;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(reciprocal) : "f"(x));
+    return reciprocal;
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* Into the L2 cache. */
+__device__ __forceinline__ void cache_prefetch(const void *from) {
+#ifdef __CUDACC__
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+#endif
+}
+
+/* Of values that are rounded to T afterwards: for 16-bit types the hardware's functions take the place of 25
+ * instructions. */
 template <typename T> __device__ __forceinline__ float activation_sigmoid(float v) {
     if (sizeof(T) == 4) return 1.0f / (1.0f + expf(-v));
-    float power, sigmoid;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-1.4426950409f * v));
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(sigmoid) : "f"(1.0f + power));
-    return sigmoid;
+    return reciprocal_fast(1.0f + exp2_fast(-1.4426950409f * v));
 }
 
 template <typename T> __device__ __forceinline__ float activation_value(Activation activation, float v) {

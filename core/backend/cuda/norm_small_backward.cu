@@ -121,8 +121,7 @@ __device__ __forceinline__ void addition_prefetch(const NormBackward &op, const 
     const T *add = (const T *)op.add[p.source].data;
     if (!add) return;
 #pragma unroll
-    for (int i = 0; i < SMALL_TURNS; i++)
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(add + p.x + (int64_t)i * p.x_step));
+    for (int i = 0; i < SMALL_TURNS; i++) cache_prefetch(add + p.x + (int64_t)i * p.x_step);
 }
 
 /* dx = slope dv - b distance - a; dy holds dv. Leaves the sums of dx. */

@@ -184,7 +184,7 @@ template <int V> static void step_run(const OptimizerStep *op, cudaStream_t stre
     UpdateReport *reports = (UpdateReport *)op->workspace, *total = reports + chunks;
     gradient_measure_kernel<V><<<(unsigned)chunks, BLOCK, 0, stream>>>(*op, reports);
     CUDA_LAUNCHED("gradient_measure");
-    reports_total_kernel<<<1, TOTAL_THREADS, 0, stream>>>(reports, chunks, total, NULL);
+    reports_total_kernel<<<1, TOTAL_THREADS, 0, stream>>>(reports, chunks, total, nullptr);
     CUDA_LAUNCHED("reports_total");
     update_kernel<V><<<(unsigned)chunks, BLOCK, 0, stream>>>(*op, total, reports);
     CUDA_LAUNCHED("update");
