@@ -197,8 +197,10 @@ static bool pair_judge(FeaturePair *pair, const EvalOptions *options, const char
     pair_add(pair, &frechet, 1);
     pair_add(pair, &kernel, 1);
     pair_add(pair, manifold, sizeof manifold / sizeof *manifold);
-    return pair->table.count ? eval_finish_table(&pair->table, options, error)
-                             : error_set(error, "too few rows for any metric");
+    return pair->table.count
+               ? eval_finish_table(&pair->table, options, error)
+               : error_set(error, "%s and %s: %lld and %lld rows are too few for any metric",
+                           options->features, b, (long long)pair->a.count, (long long)pair->b.count);
 }
 
 bool eval_features(const EvalOptions *options, const char *b, Error *error) {
