@@ -148,8 +148,9 @@ OBJECTS  := $(SOURCES:%=$B/%.o)
 UNIT     := $(sort $(wildcard tests/*/test_*.c))
 FUZZERS  := $(patsubst %.c,$B/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
-# Our CUDA kernels on the processor (tests/emulate): the parity tests of single ops, where no card's program is built.
-EMULATED := $(if $(filter 000,$(CUDA)$(STATIC)$(FUZZER)),ops products step)
+# Our CUDA kernels on the processor (tests/emulate): the parity tests of single ops, where no card's program is built and
+# the compiler knows C++.
+EMULATED := $(if $(filter 000yes,$(CUDA)$(STATIC)$(FUZZER)$(shell echo | $(CC) -fsyntax-only -xc++ - 2>/dev/null && echo yes)),ops products step)
 EMULATED_SOURCES := $(filter-out %/conv_parts.cu,$(CUDA_SOURCES)) $(addprefix core/backend/,device.c $(addprefix cuda/,ops.c conv.c linear.c)) \
 	$(wildcard tests/emulate/*.c tests/emulate/*.cc)
 EMULATED_OBJECTS := $(EMULATED_SOURCES:%=$B/emulated/%.o)
