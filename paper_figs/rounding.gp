@@ -6,7 +6,7 @@ set multiplot title title noenhanced font ",13"
 set label 1 note at screen 0.012, 0.02 font ",8" textcolor rgb '#555555' noenhanced
 names = blocks('precision: ')
 bound = 0.15
-bound_at(N) = N > 1000 ? bound : NaN
+bound_at(N) = N > 641 ? bound : NaN
 set logscale x 2
 set xtics (11, 21, 41, 81, 161, 321, 641, 1281)
 set xlabel "noise levels N"
@@ -29,7 +29,7 @@ unset label 1
 unset label 2
 
 unset logscale y
-set format y "%.3g"
+set format y "%.4g"
 set lmargin at screen 0.56
 set rmargin at screen 0.88
 set yrange [*:1]
