@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#define GOLDEN_FILE "tests/golden/perceptual.npz"
+static const char *golden_path = "tests/golden/perceptual.npz";
+#define GOLDEN_FILE golden_path
 #include "golden.h"
 #include "mentions.h"
 #include "feature_file.h"
@@ -15,7 +16,7 @@
 #include "model/classifier.h"
 #include "train/features.h"
 
-static const char *const VGG = "tests/golden/vgg16-narrow.safetensors";
+static const char *VGG = "tests/golden/vgg16-narrow.safetensors";
 
 static FeatureNetwork network_open(const char *path, FeatureRequest request) {
     FeatureNetwork network;
@@ -60,6 +61,35 @@ static void test_lpips_is_pytorchs(void **state) {
     (void)state;
     golden_check("plain", 0, POOL_MAX);
     golden_check("resized", 32, POOL_MEAN);
+}
+
+/* ---- against PyTorch at full size: scripts/check_features.py ---- */
+
+/* Relative to the norm. */
+static double norm_off(Tensor found, Tensor expected) {
+    double off = 0, size = 0;
+    for (int64_t i = 0; i < tensor_count(&expected); i++) {
+        const double want = ((const float *)expected.data)[i];
+        off += pow((double)((const float *)found.data)[i] - want, 2), size += want * want;
+    }
+    return sqrt(off / size);
+}
+
+static void test_other_files(void **state) {
+    (void)state;
+    const Tensor x0 = golden_tensor("small", "x0"), x1 = golden_tensor("small", "x1"), dx = tensor_like(x0);
+    const Level level[2] = {{.weight = 1}, {.weight = 1}};
+    float distance[2];
+    FeatureNetwork network = network_open(VGG, golden_request(x0, 224, POOL_MAX));
+    Perceptual *perceptual = perceptual_create(&network, device);
+    perceptual_run(perceptual, &(PerceptualRun){x0, x1, dx, level, 1, distance});
+    const Tensor d = {distance, DTYPE_F32, 1, 1, 1, 2};
+    const double of_distance = norm_off(d, golden_tensor("small", "d")),
+                 of_gradient = norm_off(dx, golden_tensor("small", "dx"));
+    print_message("# small.d %.2g\n# small.dx %.2g\n", of_distance, of_gradient);
+    assert_true(of_distance <= 1e-4 && of_gradient <= 1e-2); /* the script sets it beside PyTorch's float32 */
+    perceptual_free(perceptual);
+    features_close(&network, device);
 }
 
 /* ---- a classifier ---- */
@@ -302,7 +332,14 @@ static int files_close(void **state) {
 
 #define OP_TEST(name) cmocka_unit_test_setup_teardown(name, arrays_setup, arrays_teardown)
 
-int main(void) {
+static int other_check(const char *golden, const char *weights) {
+    const struct CMUnitTest tests[] = {OP_TEST(test_other_files)};
+    golden_path = golden, VGG = weights;
+    return cmocka_run_group_tests_name("perceptual distance", tests, files_open, files_close);
+}
+
+int main(int argc, char **argv) {
+    if (argc == 3) return other_check(argv[1], argv[2]);
     const struct CMUnitTest tests[] = {
         OP_TEST(test_lpips_is_pytorchs),
         OP_TEST(test_a_classifier_measures_too),
