@@ -30,6 +30,8 @@ do for [what=1:panels] {
     set rmargin at screen (what == 1 && panels == 2 ? middle - 0.02 : 0.965)
     set ytics scale 0 noenhanced (-100 -1000)
     if (what == 1) { do for [i=1:count] { set ytics add (word(programs, i) -i) } }
+    decade = 10 ** floor(log10(most(what)))
+    set xtics most(what) < 2 * decade ? decade / 2 : most(what) < 5 * decade ? decade : 2 * decade # five digits need room
     set xlabel (what == 1 ? "training, images/s (this program: × as many)" : "sampling in one step, images/s")
     set xrange [0:*]
     set offsets 0, graph 0.22, 0, 0
@@ -45,6 +47,7 @@ if (kinds > 0) {
     set bmargin at screen 70.0 / height
     set lmargin at screen left
     set rmargin at screen 0.965
+    set xtics autofreq
     set xrange [0:*] noextend
     set yrange [-kinds - 0.6:-0.4]
     set ytics scale 0 noenhanced (-100 -1000)
