@@ -1,8 +1,9 @@
-/* Group normalisation, forward and backward, of images of 64 and 256 pixels whose groups are whole 16-byte
- * accesses: a slab (four accesses of a pixel) lies in the registers of one warp, or of the four of a block,
- * eight accesses a thread. At these sizes the kernels of norm.cu and norm_backward.cu wait most of the time:
- * for their own barriers, and for each other's shared memory. Here sums go from register to register, and
- * only those of four warps through shared memory. Formulas and roundings are those of norm_backward.cu.
+/* Group normalisation, forward and backward, of images of 64 and 256 pixels (backward also of 1024) whose
+ * groups are whole 16-byte accesses: a slab (four accesses of a pixel) lies in the registers of one warp, of
+ * the four of a block, or of a cluster of four blocks, eight accesses a thread. At these sizes the kernels of
+ * norm.cu and norm_backward.cu wait most of the time: for their own barriers, and for each other's shared
+ * memory. Here sums go from register to register, and only those of four warps, or four blocks, through
+ * shared memory. Formulas and roundings are those of norm_backward.cu.
  */
 #ifndef ICT_BACKEND_CUDA_NORM_SMALL_CUH
 #define ICT_BACKEND_CUDA_NORM_SMALL_CUH
@@ -11,6 +12,9 @@
 
 enum { SMALL_THREADS = 128, SMALL_WARPS = 4, SMALL_LANES = 4, SMALL_ROWS = 8, SMALL_TURNS = 8 };
 enum { SMALL_PIXELS = SMALL_ROWS * SMALL_TURNS }; /* of a warp */
+enum { SMALL_CLUSTER = 4 };
+
+/* Below, W warps of a block share a slab: 1 or all four; and C blocks: 1 or a cluster of four. */
 
 /* How a layer is cut into slabs. */
 typedef struct SmallCut {
@@ -27,11 +31,11 @@ struct SmallPlace {
     int x_step, y_step;
 };
 
-template <int V, int W>
+template <int V, int W, int C = 1>
 __device__ __forceinline__ SmallPlace small_place(const NormForward &op, const SmallCut &cut) {
     SmallPlace p;
-    const int warp = blockIdx.x * SMALL_WARPS + threadIdx.x / 32, slab = warp / W;
-    p.warp = warp % W;
+    const int warp = blockIdx.x * SMALL_WARPS + threadIdx.x / 32, slab = warp / (W * C);
+    p.warp = warp % (W * C);
     p.sample = slab / cut.chunks;
     p.lane = threadIdx.x % SMALL_LANES;
     p.first = (slab - p.sample * cut.chunks) * SMALL_LANES * V + p.lane * V;
@@ -79,8 +83,8 @@ __device__ __forceinline__ void small_parameters(const NormForward &op, const Sm
     }
 }
 
-/* value[k] summed over the slab's pixels and the channels of the thread's group; `memory` is for this call
- * alone. */
+/* value[k] summed over the block's share of the slab's pixels and the channels of the thread's group;
+ * `memory` is for this call alone. */
 template <int K, int W>
 __device__ __forceinline__ void group_sum(float (&value)[K], const SmallCut &cut, const SmallPlace &p,
                                           float (*memory)[K][SMALL_LANES]) {
@@ -90,7 +94,7 @@ __device__ __forceinline__ void group_sum(float (&value)[K], const SmallCut &cut
             value[k] += __shfl_xor_sync(0xffffffffu, value[k], mask);
         if (cut.lanes > 1) value[k] += __shfl_xor_sync(0xffffffffu, value[k], 1);
         if (cut.lanes > 2) value[k] += __shfl_xor_sync(0xffffffffu, value[k], 2);
-        if (W > 1 && threadIdx.x % 32 < SMALL_LANES) memory[p.warp][k][p.lane] = value[k];
+        if (W > 1 && threadIdx.x % 32 < SMALL_LANES) memory[threadIdx.x / 32][k][p.lane] = value[k];
     }
     if (W == 1) return;
     __syncthreads();
@@ -98,6 +102,24 @@ __device__ __forceinline__ void group_sum(float (&value)[K], const SmallCut &cut
     for (int k = 0; k < K; k++) {
         value[k] = 0.0f;
         for (int warp = 0; warp < W; warp++) value[k] += memory[warp][k][p.lane];
+    }
+}
+
+/* The same over the cluster's blocks: each leaves its sums in `own` before norm_cluster_sync(), and reads all
+ * of them after it. */
+template <int K>
+__device__ __forceinline__ void group_leave(const float (&value)[K], float (*own)[SMALL_LANES]) {
+    if (threadIdx.x < SMALL_LANES)
+        for (int k = 0; k < K; k++) own[k][threadIdx.x] = value[k];
+}
+
+template <int K, int C>
+__device__ __forceinline__ void group_take(float (&value)[K], int lane, float (*own)[SMALL_LANES]) {
+#pragma unroll
+    for (int k = 0; k < K; k++) {
+        value[k] = 0.0f;
+#pragma unroll
+        for (int rank = 0; rank < C; rank++) value[k] += norm_remote(&own[k][lane], rank);
     }
 }
 
@@ -124,10 +146,12 @@ template <typename T, int V> __device__ __forceinline__ void packs_renew(Pack<T,
 
 /* ---- launching ---- */
 
-/* Whether slabs are whole: images of 64 or 256 pixels, and groups of one, two or four lanes. */
-template <int V> static bool small_cut(const NormForward *op, SmallCut *cut) {
+/* Whether slabs are whole: groups of one, two or four lanes, and images of 64, 256 or (`clusters`) 1024
+ * pixels. */
+template <int V> static bool small_cut(const NormForward *op, bool clusters, SmallCut *cut) {
     const int channels = norm_channels(op), size = channels / op->groups, pixels = op->x[0].h * op->x[0].w;
-    if (pixels != SMALL_PIXELS && pixels != SMALL_WARPS * SMALL_PIXELS) return false;
+    const bool large = clusters && pixels == SMALL_CLUSTER * SMALL_WARPS * SMALL_PIXELS;
+    if (pixels != SMALL_PIXELS && pixels != SMALL_WARPS * SMALL_PIXELS && !large) return false;
     if (channels % (SMALL_LANES * V) || op->x[0].c % V || size % V || SMALL_LANES % (size / V)) return false;
     *cut = SmallCut{channels, pixels, size, size / V, channels / (SMALL_LANES * V), 0, 0};
     cut->slabs = op->x[0].n * cut->chunks;
@@ -139,8 +163,17 @@ template <typename Op>
 static void small_launch(Device *device, void (*kernel)(Op, SmallCut, NormDrop), const Op *op,
                          const SmallCut &cut, NormDrop drop) {
     const int64_t warps = (int64_t)cut.slabs * (cut.pixels / SMALL_PIXELS);
-    kernel<<<blocks_for(warps, SMALL_WARPS), SMALL_THREADS, 0, cuda_stream(device)>>>(*op, cut, drop);
-    CUDA_LAUNCHED("norm of small images");
+    cudaLaunchAttribute cluster;
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = SMALL_CLUSTER;
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(blocks_for(warps, SMALL_WARPS));
+    config.blockDim = dim3(SMALL_THREADS);
+    config.stream = cuda_stream(device);
+    config.attrs = &cluster;
+    config.numAttrs = cut.pixels > SMALL_WARPS * SMALL_PIXELS ? 1 : 0;
+    CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, *op, cut, drop));
 }
 
 #endif
