@@ -20,6 +20,7 @@ struct Sampler {
     int64_t pixels; /* elements of one image */
     /* host, for one batch */
     float *x, *input, *one_hot; /* the first two for sampler_apply() */
+    float *landing;             /* images on their way from the device, which copies fast to here */
     Level *level;
     /* device, for one batch */
     Tensor noisy, network_input, f, labels, augment;
@@ -59,6 +60,7 @@ Sampler *sampler_create(const CtConfig *ct, const Network *network, Device *devi
     s->x = host_make(n * (size_t)s->pixels, sizeof(float));
     s->input = host_make(n * (size_t)s->pixels, sizeof(float));
     s->level = host_make(n, sizeof(Level));
+    s->landing = device->host_allocate(device, n * (size_t)s->pixels * sizeof(float));
     s->noisy = image_make(s, DTYPE_F32);
     s->network_input = image_make(s, network->dtype);
     s->f = image_make(s, DTYPE_F32);
@@ -77,6 +79,7 @@ void sampler_free(Sampler *s) {
     void *memory[] = {s->noisy.data,  s->network_input.data, s->f.data,
                       s->labels.data, s->augment.data,       s->levels};
     for (size_t i = 0; i < sizeof host / sizeof host[0]; i++) free(host[i]);
+    s->device->host_release(s->device, s->landing);
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         if (memory[i]) s->device->release(s->device, memory[i]);
     }
@@ -132,6 +135,10 @@ static void levels_upload(Sampler *s, int count) {
 static void images_fetch(Sampler *s, const void *from, int count, float *out) {
     s->device->copy(s->device, out, from, (size_t)count * (size_t)s->pixels * sizeof(float), COPY_TO_HOST);
     s->device->synchronise(s->device);
+}
+
+static void images_take(const Sampler *s, int count, float *out) {
+    memcpy(out, s->landing, (size_t)count * (size_t)s->pixels * sizeof(float));
 }
 
 /* ------------------------------------------------------------------------------------------ whole requests
@@ -190,14 +197,18 @@ void sampler_draw(Sampler *s, const SamplerConfig *config, const float *master, 
     CHECK(config->nfe >= 1 && config->nfe <= MOST_NFE, "%d function evaluations; 1 to %d are possible",
           config->nfe, MOST_NFE);
     weights_choose(s, master, cast);
+    int part = 0;
     for (int from = 0; from < count; from += s->network.n) {
-        const int part = count - from < s->network.n ? count - from : s->network.n;
+        const int landed = part;
+        part = count - from < s->network.n ? count - from : s->network.n;
         labels_set(s, labels ? labels + from : NULL, part);
         SamplerConfig batch = *config;
         if (batch.latents) batch.latents += from * s->pixels;
         batch_sample(s, &batch, first + (uint32_t)from, part);
-        images_fetch(s, s->f.data, part, images + from * s->pixels);
+        images_take(s, landed, images + (from - landed) * s->pixels); /* while the device computes */
+        images_fetch(s, s->f.data, part, s->landing);
     }
+    images_take(s, part, images + (count - part) * s->pixels);
 }
 
 /* f(x, level) of the batch in s->x, or F(x, level) with `raw`. */

@@ -86,10 +86,22 @@ __device__ __forceinline__ void sums_second(const NormCut &cut, const NormMemory
     norm_sum<V, K>(sums, cut, m, l.lane, 1);
 }
 
-/* Pass 3. */
+/* The block's share of the mask, [lanes][pixels of the block], to where it is kept. */
+__device__ __forceinline__ void mask_store(const NormForward &op, const NormCut &cut, const uint8_t *kept) {
+    const int chunk = blockIdx.x / cut.cluster, begin = blockIdx.x % cut.cluster * cut.part;
+    uint8_t *to = norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, chunk * cut.chunk) + begin;
+    __syncthreads();
+    for (int i = threadIdx.x * 16; i < cut.lanes * cut.part; i += blockDim.x * 16) {
+        const int lane = i / cut.part;
+        *reinterpret_cast<uint4 *>(to + (int64_t)lane * cut.pixels + i - lane * cut.part) =
+            *reinterpret_cast<const uint4 *>(kept + i);
+    }
+}
+
+/* Pass 3. The mask, where it is to be kept, goes through shared memory if the slab does. */
 template <typename T, int V, bool CACHED, int TAIL>
 __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut, NormDrop drop,
-                                      const NormMemory &m, const T *slab, const T *x, const NormLane &l) {
+                                      const NormMemory &m, T *slab, const T *x, const NormLane &l) {
     float centre[V], slope[V], offset[V];
     pack_load<float, V>(m.centre + l.lane * V, centre);
     pack_load<float, V>(m.slope + l.lane * V, slope);
@@ -97,10 +109,12 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
     RandomKey key = {};
     if (tail_drops<TAIL>(drop)) key = norm_drop_key(op.dropout, blockIdx.y);
     T *y = (T *)op.y.data + l.y;
-    const int rows = blockDim.x >> cut.shift;
-    uint8_t *mask = op.mask ? norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, l.first) +
-                                  (l.element - l.first) / cut.channels
-                            : NULL;
+    const int rows = blockDim.x >> cut.shift, row = threadIdx.x >> cut.shift;
+    uint8_t *kept = (uint8_t *)(slab + cut.part * cut.chunk);
+    uint8_t *mask = !op.mask ? NULL
+                    : CACHED ? kept + l.lane * cut.part + row
+                             : norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, l.first) +
+                                   (l.element - l.first) / cut.channels;
 #pragma unroll 2
     for (int i = 0; i < l.turns; i++) {
         float v[V];
@@ -110,11 +124,12 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
             v[k] = activation_value<T>(tail_activation<TAIL>(op),
                                        fmaf(Narrow<T>::value ? v[k] : v[k] - centre[k], slope[k], offset[k]));
         if (tail_drops<TAIL>(drop)) {
-            const uint32_t kept = norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
-            if (V == 8 && mask) mask[i * rows] = (uint8_t)kept;
+            const uint32_t bits = norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
+            if (V == 8 && mask) mask[i * rows] = (uint8_t)bits;
         }
         pack_store<T, V>(y + (int64_t)i * l.y_step, v);
     }
+    if (CACHED && V == 8 && tail_drops<TAIL>(drop) && op.mask) mask_store(op, cut, kept);
 }
 
 template <typename T, int V, bool CACHED, int TAIL>
@@ -143,7 +158,8 @@ template <typename T, int V> static void forward_run(Device *device, const NormF
     const NormCut cut = norm_cut(op, V, 1, clusters);
     size_t bytes;
     void (*kernel)(NormForward, NormCut, NormDrop) = norm_forward_kernel<T, V, false, TAIL_ANY>;
-    if (norm_fits(device, cut, V, (size_t)cut.part * cut.chunk * sizeof(T), &bytes)) {
+    const size_t mask = op->mask ? (size_t)cut.lanes * cut.part : 0;
+    if (norm_fits(device, cut, V, (size_t)cut.part * cut.chunk * sizeof(T) + mask, &bytes)) {
         kernel = norm_forward_kernel<T, V, true, TAIL_ANY>;
         if constexpr (V > 1) {
             if (norm_tail(op) == TAIL_SILU) kernel = norm_forward_kernel<T, V, true, TAIL_SILU>;
