@@ -165,16 +165,20 @@ typedef struct Bilinear {
 } Bilinear;
 
 /* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v.
- */
+ * `statistics` receives what the device wants to keep of each row's softmax for the backward pass, at most a
+ * number for each query of each head, [n, heads, h w]; NULL where no backward pass follows. */
 typedef struct AttentionForward {
     Tensor qkv, y;
     int heads;
+    float *statistics;
     void *workspace;
 } AttentionForward;
 
+/* y and the statistics are the forward pass's. */
 typedef struct AttentionBackward {
-    Tensor qkv, dy, dqkv;
+    Tensor qkv, y, dy, dqkv;
     int heads;
+    const float *statistics;
     float dy_scale;
     void *workspace;
 } AttentionBackward;

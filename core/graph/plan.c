@@ -216,7 +216,9 @@ void backward_derive(Graph *graph) {
 
 /* ---------------------------------------------------------------------------------------------- lifetimes */
 
-static size_t statistics_bytes(const Graph *graph, const Node *node) {
+static size_t statistics_bytes(const Graph *graph, const Node *node, bool train) {
+    if (node->kind == NODE_ATTENTION && train)
+        return (size_t)tensor_rows(&graph->values[node->out].shape) * (size_t)node->heads * sizeof(float);
     if (node->kind != NODE_NORM) return 0;
     return (size_t)graph->values[node->out].shape.n * (size_t)node->norm.groups * 2 * sizeof(float);
 }
@@ -280,7 +282,8 @@ static void schedule_forward(Graph *graph, Schedule *schedule, bool train) {
     schedule->workspace = index_list(graph->node_count);
     for (int i = 0; i < graph->node_count; i++) {
         const Node *node = &graph->nodes[i];
-        const size_t statistics = statistics_bytes(graph, node), workspace = forward_workspace(graph, node);
+        const size_t statistics = statistics_bytes(graph, node, train),
+                     workspace = forward_workspace(graph, node);
         const size_t mask = train ? mask_bytes(graph, node) : 0;
         value_write(graph, schedule, node->out, i);
         for (int k = 0; k < node->part_count; k++) value_write(graph, schedule, node->parts[k].room, i);

@@ -18,7 +18,7 @@ const NodeTraits node_traits[NODE_KINDS] = {
                    false},
     [NODE_RESAMPLE] = {"resample", {FLOW_ADDING}, {false}, false},
     [NODE_BILINEAR] = {"bilinear", {FLOW_ADDING}, {false}, false},
-    [NODE_ATTENTION] = {"attention", {FLOW_WRITING}, {true}, false},
+    [NODE_ATTENTION] = {"attention", {FLOW_WRITING}, {true}, true},
     [NODE_ACT] = {"act", {FLOW_ADDING}, {true}, false},
     [NODE_ADD] = {"add", {FLOW_IDENTITY, FLOW_IDENTITY}, {false}, false},
     [NODE_POOL] = {"pool", {FLOW_ADDING}, {true}, true},

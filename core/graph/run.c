@@ -43,9 +43,12 @@ static float *gradient_at(float *gradients, ParamOffset offset) {
 
 /* ---------------------------------------------------------------------------------------------- forward */
 
+static float *statistics_of(const Graph *graph, GraphSchedule s, const Node *node) {
+    return buffer_data(graph, s, graph->schedules[s].statistics[node - graph->nodes]);
+}
+
 static NormForward norm_arguments(const Graph *graph, GraphSchedule s, const Node *node,
                                   const GraphRun *run) {
-    const int index = (int)(node - graph->nodes);
     const NormNode *norm = &node->norm;
     return (NormForward){
         .x = {graph_value(graph, s, node->in[IN_X]), graph_value(graph, s, node->in[IN_SECOND])},
@@ -60,8 +63,8 @@ static NormForward norm_arguments(const Graph *graph, GraphSchedule s, const Nod
         .dropout = {.rate = run->dropout ? norm->dropout : 0,
                     .layer = node->dropout_layer,
                     .draw = run->draw},
-        .statistics = buffer_data(graph, s, graph->schedules[s].statistics[index]),
-        .mask = buffer_data(graph, s, graph->schedules[s].mask[index]),
+        .statistics = statistics_of(graph, s, node),
+        .mask = buffer_data(graph, s, graph->schedules[s].mask[node - graph->nodes]),
     };
 }
 
@@ -122,7 +125,8 @@ static void plain_forward(Graph *graph, GraphSchedule s, const Node *node, const
                                                   .scale = 1,
                                                   .values = master_at(run, node->bilinear.values)});
     } else if (node->kind == NODE_ATTENTION) {
-        device->ops->attention_forward(device, &(AttentionForward){x, y, node->heads, workspace});
+        device->ops->attention_forward(
+            device, &(AttentionForward){x, y, node->heads, statistics_of(graph, s, node), workspace});
     } else if (node->kind == NODE_ACT) {
         device->ops->act_forward(device, &(ActForward){x, y, node->activation});
     } else if (node->kind == NODE_ADD) {
@@ -291,9 +295,15 @@ static void plain_backward(Graph *graph, const Node *node, const StepTensors *t,
         device->ops->bilinear(
             device, &(Bilinear){t->dy, dx, add, node->bilinear.grid, true, dy_scale, add_scale, NULL});
     } else if (node->kind == NODE_ATTENTION) {
-        const Tensor qkv = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]);
         device->ops->attention_backward(
-            device, &(AttentionBackward){qkv, t->dy, dx, node->heads, dy_scale, t->workspace});
+            device, &(AttentionBackward){.qkv = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]),
+                                         .y = graph_value(graph, GRAPH_TRAIN, node->out),
+                                         .dy = t->dy,
+                                         .dqkv = dx,
+                                         .heads = node->heads,
+                                         .statistics = statistics_of(graph, GRAPH_TRAIN, node),
+                                         .dy_scale = dy_scale,
+                                         .workspace = t->workspace});
     } else if (node->kind == NODE_ACT) {
         const Tensor x = graph_value(graph, GRAPH_TRAIN, node->in[IN_X]);
         device->ops->act_backward(device,

@@ -74,6 +74,8 @@ extern __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
 void __syncthreads();
 void __syncwarp();
 uint64_t emulate_exchange(uint64_t value, unsigned from);
+/* all[lane]: what each lane of the warp gave, up to 32 bytes */
+void emulate_gather(const void *mine, size_t bytes, void *all);
 void *emulate_remote(void *mine, unsigned rank);
 void emulate_cluster_sync();
 

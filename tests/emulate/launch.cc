@@ -43,6 +43,8 @@ struct Fiber {
     std::vector<Copy> copies;
 };
 
+typedef uint8_t Value[32]; /* a lane's, exchanged */
+
 /* A block: what its system thread knows. Values of a warp are exchanged in two places in turn, so that
  * one wait an exchange is enough. */
 struct Block {
@@ -53,7 +55,7 @@ struct Block {
     std::vector<int> order;
     Fiber *now;
     Barrier all, cluster, warps[MOST_THREADS / WARP];
-    uint64_t values[MOST_THREADS / WARP][2][WARP];
+    Value values[MOST_THREADS / WARP][2][WARP];
     unsigned rank;
     int alive;
     char *shared; /* this system thread's memory, */
@@ -110,13 +112,24 @@ void __syncwarp() {
     barrier_wait(&block->warps[thread_number() / WARP]);
 }
 
-uint64_t emulate_exchange(uint64_t value, unsigned from) {
+/* What each lane of the warp gives, where it stands until the exchange after the next. */
+static const Value *values_exchange(const void *mine, size_t bytes) {
     const unsigned number = thread_number(), warp = number / WARP;
-    uint64_t *values = block->values[warp][block->now->exchanges++ % 2];
+    Value *values = block->values[warp][block->now->exchanges++ % 2];
     CHECK(block->warps[warp].expected == WARP, "a warp exchanges values, and some of its threads have ended");
-    values[number % WARP] = value;
+    memcpy(values[number % WARP], mine, bytes);
     barrier_wait(&block->warps[warp]);
-    return values[from];
+    return values;
+}
+
+void emulate_gather(const void *mine, size_t bytes, void *all) {
+    const Value *values = values_exchange(mine, bytes);
+    for (int i = 0; i < WARP; i++) memcpy((char *)all + i * bytes, values[i], bytes);
+}
+
+uint64_t emulate_exchange(uint64_t value, unsigned from) {
+    memcpy(&value, values_exchange(&value, sizeof value)[from], sizeof value);
+    return value;
 }
 
 void *emulate_remote(void *mine, unsigned rank) {

@@ -120,14 +120,23 @@ static void test_golden_norm(void **state) {
 static void test_golden_attention(void **state) {
     (void)state;
     const Tensor qkv = golden_tensor("attention", "x"), dy = golden_tensor("attention", "dy");
-    const AttentionForward f = {qkv, tensor_like(dy), 2,
-                                array_poisoned(device->ops->attention_workspace(device, &qkv, 2, false))};
-    device->ops->attention_forward(device, &f);
+    const Ops *ops = device->ops;
+    const AttentionForward f = {.qkv = qkv,
+                                .y = tensor_like(dy),
+                                .heads = 2,
+                                .workspace =
+                                    array_poisoned(ops->attention_workspace(device, &qkv, 2, false))};
+    ops->attention_forward(device, &f);
     check_golden(f.y, "attention", "y", 3e-6);
-    const AttentionBackward b = {
-        qkv, dy,   tensor_like(qkv),
-        2,   1.0f, array_poisoned(device->ops->attention_workspace(device, &qkv, 2, true))};
-    device->ops->attention_backward(device, &b);
+    const AttentionBackward b = {.qkv = qkv,
+                                 .y = f.y,
+                                 .dy = dy,
+                                 .dqkv = tensor_like(qkv),
+                                 .heads = 2,
+                                 .dy_scale = 1.0f,
+                                 .workspace =
+                                     array_poisoned(ops->attention_workspace(device, &qkv, 2, true))};
+    ops->attention_backward(device, &b);
     check_golden(b.dqkv, "attention", "dx", 3e-6);
 }
 

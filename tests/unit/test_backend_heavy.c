@@ -228,7 +228,7 @@ static void attention_forward_check(const AttentionCase *c, float gain) {
                  y = tensor_poisoned(c->n, c->h, c->w, inner);
     for (int64_t i = 0; i < tensor_count(&qkv); i++) ((float *)qkv.data)[i] *= gain;
     void *workspace = array_poisoned(device->ops->attention_workspace(device, &qkv, c->heads, false));
-    AttentionForward a = {qkv, y, c->heads, workspace};
+    AttentionForward a = {.qkv = qkv, .y = y, .heads = c->heads, .workspace = workspace};
     device->ops->attention_forward(device, &a);
     double *want = doubles_zero(tensor_count(&y));
     attention_plain(c, doubles_of(qkv.data, tensor_count(&qkv)), want);

@@ -1,5 +1,7 @@
-/* Self-attention as products of cuBLAS around a softmax: scores, softmax, values; backward computes the
- * scores again. With dP = dy v^T and r = sum_j P dP of every row,
+/* Self-attention. In 16 bits, with heads of 64 channels and whole tiles of 64 pixels, which is what ADM's
+ * networks have, scores never leave the registers (attention_fused.h). Everything else, fp32 above all, is
+ * done here: products of cuBLAS around a softmax: scores, softmax, values; backward computes the scores
+ * again. With dP = dy v^T and r = sum_j P dP of every row,
  *
  *     dS = P (dP - r),   dq = dS k / sqrt(d),   dk = dS^T q / sqrt(d),   dv = P^T dy.
  *
@@ -9,6 +11,7 @@
  * core/backend). Of LONG ones a few scores fill the card, and moving them is what takes time: one head, and
  * as many images as stay in the L2 cache from product to softmax to product.
  */
+#include "backend/cuda/attention_fused.h"
 #include "backend/cuda/elements.cuh"
 #include "backend/cuda/product.h"
 #include <cublas_v2.h>
@@ -48,6 +51,7 @@ static Heads heads_make(const Tensor *qkv, int heads, int arrays) {
 
 size_t cuda_attention_workspace(Device *device, const Tensor *qkv, int heads, bool backward) {
     (void)device;
+    if (attention_fused_fits(qkv, heads)) return attention_fused_workspace(qkv, heads, backward);
     const int arrays = backward ? 2 : 1;
     const Heads h = heads_make(qkv, heads, arrays);
     return (size_t)arrays * (size_t)h.images * image_bytes(h);
@@ -257,6 +261,7 @@ template <typename Body> static void each_chunk(const Heads &h, int heads, int i
 /* ---- the ops ---- */
 
 void cuda_attention_forward(Device *device, const AttentionForward *op) {
+    if (attention_fused_fits(&op->qkv, op->heads)) return attention_fused_forward(device, op);
     const Heads h = heads_make(&op->qkv, op->heads, 1);
     CHECK(op->y.dtype == h.dtype && op->y.c == h.out_stride, "attention_forward: y");
     each_chunk(h, op->heads, op->qkv.n, [&](const Chunk &chunk) {
@@ -296,6 +301,7 @@ static void head_gradients(Device *device, const Heads &h, const AttentionBackwa
 }
 
 void cuda_attention_backward(Device *device, const AttentionBackward *op) {
+    if (attention_fused_fits(&op->qkv, op->heads)) return attention_fused_backward(device, op);
     const Heads h = heads_make(&op->qkv, op->heads, 2);
     CHECK(op->dy.dtype == h.dtype && op->dqkv.dtype == h.dtype, "attention_backward: types differ");
     char *gradient = (char *)op->workspace + (size_t)h.images * image_bytes(h);

@@ -1,0 +1,169 @@
+/* Products of small matrices by a warp, in registers and shared memory: what attention's fused kernels are
+ * made of. The instructions are those that every card since compute capability 8.0 has (mma.sync, ldmatrix),
+ * so that one source serves all of them.
+ *
+ * A warp's operands are spread over its 32 lanes as PTX prescribes ("Matrix Fragments for mma.m16n8k16").
+ * With g = lane / 4 and t = lane % 4, words being pairs of neighbours,
+ *
+ *     left, 16 x 16:   words (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8)      of (row, term)
+ *     right, 16 x 8:   words (2t, g), (2t + 8, g)                                    of (term, column)
+ *     sum, 16 x 8:     (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)            of (row, column)
+ *
+ * so that the sums of two neighbouring products, rounded to 16 bits, are a left operand as they stand
+ * (left_from): what a softmax makes of scores never leaves the registers.
+ */
+#ifndef ICT_BACKEND_CUDA_FRAGMENTS_CUH
+#define ICT_BACKEND_CUDA_FRAGMENTS_CUH
+
+#include "backend/cuda/elements.cuh"
+#include <cuda_pipeline.h>
+#include <type_traits>
+#ifndef __CUDACC__
+#include "fragments_emulated.h" /* of the tests, for machines without a card */
+#endif
+
+enum {
+    TILE = 64,           /* rows of a tile, and numbers of 16 bits in each: the width of a head */
+    TILE_ROW = 2 * TILE, /* bytes */
+    TILE_BYTES = TILE * TILE_ROW,
+    TILE_THREADS = 128, /* of the blocks that use tiles: four warps */
+    STEP = 16           /* terms of a left operand; STEP rows of a tile lie beside each other */
+};
+
+/* ---- instructions ---- */
+
+#ifdef __CUDACC__
+/* Four matrices of 8 x 8 numbers of 16 bits; lane i names a row of matrix i / 8. */
+__device__ __forceinline__ void matrices_load(uint32_t (&to)[4], const char *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row)));
+}
+
+/* The same, each of the four transposed. */
+__device__ __forceinline__ void matrices_load_transposed(uint32_t (&to)[4], const char *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row)));
+}
+
+/* sum += left right */
+template <typename T>
+__device__ __forceinline__ void multiply(float (&sum)[4], const uint32_t (&left)[4], uint32_t right0,
+                                         uint32_t right1) {
+    if constexpr (std::is_same_v<T, __half>)
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
+            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+            : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), "r"(right1));
+    else
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, "
+            "%9}, {%0, %1, %2, %3};"
+            : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+            : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), "r"(right1));
+}
+#endif
+
+/* ---- tiles in shared memory ---- */
+
+/* Of 16 bytes, numbered `pack`, of a row. A row fills all banks, so the packs of each row change places by
+ * its number: then eight rows' packs of the same number, which is what the loads of matrices read, lie in
+ * different banks. Within eight rows, place(row, pack ^ x) = place(row, pack) ^ (16 x). */
+__device__ __forceinline__ int tile_place(int row, int pack) {
+    return row * TILE_ROW + ((pack ^ (row & 7)) << 4);
+}
+
+/* Asks for a tile's rows, `stride` elements apart in `from`; all threads of the block together. */
+template <typename T> __device__ __forceinline__ void tile_fetch(char *tile, const T *from, int stride) {
+    const int pack = threadIdx.x % 8;
+#pragma unroll
+    for (int row = threadIdx.x / 8; row < TILE; row += TILE_THREADS / 8)
+        __pipeline_memcpy_async(tile + tile_place(row, pack), from + (int64_t)row * stride + 8 * pack, 16);
+}
+
+/* A lane's place in the sixteen rows and two packs that it loads as a left operand, or, transposed, as the
+ * right operands of two neighbouring columns of products (terms are rows). */
+__device__ __forceinline__ int lane_place(int lane) {
+    return tile_place(lane % 16, lane / 16);
+}
+
+/* The same for right operands of two neighbouring columns where columns are rows of the tile. */
+__device__ __forceinline__ int lane_place_columns(int lane) {
+    return tile_place(lane / 16 * 8 + lane % 8, lane / 8 % 2);
+}
+
+/* Left operands of sixteen rows of a tile, all 64 terms. */
+__device__ __forceinline__ void left_load(uint32_t (&left)[4][4], const char *rows, int lane) {
+#pragma unroll
+    for (int k = 0; k < 4; k++) matrices_load(left[k], rows + (lane_place(lane) ^ (32 * k)));
+}
+
+/* Of the sums of 2 K products beside each other. */
+template <typename T, int K>
+__device__ __forceinline__ void left_from(uint32_t (&left)[K][4], const float (&sum)[2 * K][4]) {
+#pragma unroll
+    for (int k = 0; k < K; k++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            pair_round(sum[2 * k + i / 2][i % 2 * 2], sum[2 * k + i / 2][i % 2 * 2 + 1],
+                       reinterpret_cast<T *>(&left[k][i]));
+}
+
+/* sum[m] += left[m] rows^T: M times 16 x 64 against 8 N rows of a tile. */
+template <typename T, int M, int N>
+__device__ __forceinline__ void multiply_rows(float (&sum)[M][N][4], const uint32_t (&left)[M][4][4],
+                                              const char *rows, int lane) {
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+#pragma unroll
+        for (int j = 0; j < N / 2; j++) {
+            uint32_t right[4];
+            matrices_load(right, rows + j * STEP * TILE_ROW + (lane_place_columns(lane) ^ (32 * k)));
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                multiply<T>(sum[m][2 * j], left[m][k], right[0], right[1]);
+                multiply<T>(sum[m][2 * j + 1], left[m][k], right[2], right[3]);
+            }
+        }
+}
+
+/* sum[m] += left[m] rows: M times 16 x 16 K against 16 K rows of a tile. */
+template <typename T, int M, int K>
+__device__ __forceinline__ void multiply_columns(float (&sum)[M][8][4], const uint32_t (&left)[M][K][4],
+                                                 const char *rows, int lane) {
+#pragma unroll
+    for (int k = 0; k < K; k++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            uint32_t right[4];
+            matrices_load_transposed(right, rows + k * STEP * TILE_ROW + (lane_place(lane) ^ (32 * j)));
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                multiply<T>(sum[m][2 * j], left[m][k], right[0], right[1]);
+                multiply<T>(sum[m][2 * j + 1], left[m][k], right[2], right[3]);
+            }
+        }
+}
+
+/* Writes factor * sum, rounded, as 16 rows of 64 numbers, `stride` elements apart in `to`; `rows` are sixteen
+ * rows of shared memory for this warp alone, through which neighbouring lanes get neighbouring 16 bytes.
+ * `low` and `high` are the factors of the lane's rows g and g + 8. */
+template <typename T>
+__device__ __forceinline__ void rows_store(T *to, int stride, const float (&sum)[8][4], float low, float high,
+                                           char *rows, int lane) {
+    const int g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        pair_round(low * sum[n][0], low * sum[n][1], reinterpret_cast<T *>(rows + tile_place(g, n) + 4 * t));
+        pair_round(high * sum[n][2], high * sum[n][3],
+                   reinterpret_cast<T *>(rows + tile_place(g + 8, n) + 4 * t));
+    }
+    __syncwarp();
+#pragma unroll
+    for (int row = lane / 8; row < STEP; row += 4)
+        *reinterpret_cast<uint4 *>(to + (int64_t)row * stride + lane % 8 * 8) =
+            *reinterpret_cast<const uint4 *>(rows + tile_place(row, lane % 8));
+    __syncwarp();
+}
+
+#endif
