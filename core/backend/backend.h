@@ -6,13 +6,11 @@
  *  - Tensors are NHWC and own nothing. Matrices are tensors with h = w = 1 or with rows = n*h*w.
  *  - Ops neither allocate nor synchronise. What an op needs (a library's plan, scratch memory) is made by its
  * `prepare` once per graph node; the graph owns the scratch memory and passes it as `workspace`.
- *  - What is absent (bias, residual, second source, mask) is NULL or a tensor whose data is NULL: never
- * another entry.
+ *  - What is absent (bias, residual, mask, statistics) is NULL or a tensor without data: never another entry.
  *  - Every op is deterministic: same device kind, same thread count, same plan, same bits.
  *  - Gradients: backward ops compute  out = gradient * dy_scale (+ add_scale * add);  `add` may be `out`
  * itself, which is how gradients accumulate.
- *  - Per-step numbers (rates, decays, N) are read through pointers into device memory, so that a captured
- * step stays valid.
+ *  - Per-step numbers (rates, decays, N) are read from device memory, so that a captured step stays valid.
  */
 #ifndef ICT_BACKEND_BACKEND_H
 #define ICT_BACKEND_BACKEND_H
@@ -165,8 +163,8 @@ typedef struct Bilinear {
 } Bilinear;
 
 /* Multi-head self-attention on qkv = [q | k | v] along channels, each [heads, d]: softmax(q k^T / sqrt(d)) v.
- * `statistics` receives what the device wants to keep of each row's softmax for the backward pass, at most a
- * number for each query of each head, [n, heads, h w]; NULL where no backward pass follows. */
+ * `statistics` is what the device keeps of each row's softmax for the backward pass, a float at most, [n,
+ * heads, h w]; NULL where none follows. */
 typedef struct AttentionForward {
     Tensor qkv, y;
     int heads;
@@ -174,9 +172,8 @@ typedef struct AttentionForward {
     void *workspace;
 } AttentionForward;
 
-/* y and the statistics are the forward pass's. */
 typedef struct AttentionBackward {
-    Tensor qkv, y, dy, dqkv;
+    Tensor qkv, y, dy, dqkv; /* y and statistics are the forward pass's */
     int heads;
     const float *statistics;
     float dy_scale;
@@ -352,8 +349,7 @@ typedef struct OptimizerStep {
     void *workspace;      /* optimizer_workspace() bytes */
 } OptimizerStep;
 
-/* ---------------------------------------------------------------------------------------------- the device
- */
+/* --------------------------------------------------------------------------------------------- the device */
 
 typedef struct Device Device;
 

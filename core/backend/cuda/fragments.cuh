@@ -75,10 +75,12 @@ __device__ __forceinline__ int tile_place(int row, int pack) {
 
 /* Asks for a tile's rows, `stride` elements apart in `from`; all threads of the block together. */
 template <typename T> __device__ __forceinline__ void tile_fetch(char *tile, const T *from, int stride) {
-    const int pack = threadIdx.x % 8;
+    const int row = threadIdx.x / 8, pack = threadIdx.x % 8, step = TILE_THREADS / 8;
+    char *to = tile + tile_place(row, pack);
+    from += row * stride + 8 * pack;
 #pragma unroll
-    for (int row = threadIdx.x / 8; row < TILE; row += TILE_THREADS / 8)
-        __pipeline_memcpy_async(tile + tile_place(row, pack), from + (int64_t)row * stride + 8 * pack, 16);
+    for (int i = 0; i < TILE / step; i++)
+        __pipeline_memcpy_async(to + i * step * TILE_ROW, from + i * step * stride, 16);
 }
 
 /* A lane's place in the sixteen rows and two packs that it loads as a left operand, or, transposed, as the
