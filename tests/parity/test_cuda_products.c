@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "graph/graph.h"
 #include "types.h"
 
 /* ---- convolutions ---- */
@@ -263,10 +264,64 @@ static void test_attention(void **state) {
     each_precision(attention_body);
 }
 
+/* ---- attention in a graph ---- */
+
+enum { DEEP = 3, WIDTH = 64, MATRIX = 3 * WIDTH * WIDTH };
+
+static Value attentions_record(Graph *graph, Value x) {
+    for (int i = 0; i < DEEP; i++) {
+        const LinearNode qkv = {.c_out = 3 * WIDTH,
+                                .weight = i * MATRIX,
+                                .bias = NO_PARAM,
+                                .second = NO_VALUE,
+                                .residual = NO_VALUE,
+                                .scale = 0.125f};
+        x = graph_attention(graph, graph_linear(graph, x, qkv), 1);
+    }
+    return x;
+}
+
+/* Weights stay as they are, so that nothing but attention itself wants its y and statistics again. */
+static void attentions_run(int side, const Tensor *x, const Tensor *dy, const Tensor *weight, Tensor *y,
+                           Tensor *dx) {
+    Device *d = sides[side];
+    Graph *graph = graph_create();
+    graph_freeze(graph);
+    const Value in = graph_input(graph, "x", x->dtype, x->n, x->h, x->w, x->c, true);
+    const Value out = attentions_record(graph, in);
+    graph_output(graph, out);
+    graph_prepare(graph, d, true);
+    graph_bind(graph, in, x->data);
+    const GraphRun run = {.master = weight->data, .cast = weight->data};
+    graph_forward(graph, GRAPH_TRAIN, &run);
+    d->copy(d, y->data, graph_value(graph, GRAPH_TRAIN, out).data, tensor_bytes(y), COPY_ON_DEVICE);
+    d->copy(d, graph_gradient(graph, out).data, dy->data, tensor_bytes(dy), COPY_ON_DEVICE);
+    graph_backward(graph, &run, NULL, false);
+    d->copy(d, dx->data, graph_gradient(graph, in).data, tensor_bytes(dx), COPY_ON_DEVICE);
+    d->synchronise(d);
+    graph_free(graph);
+}
+
+static void attentions_body(void) {
+    const Both x = both_random(dtype, 1, 8, 8, WIDTH), dy = both_random(dtype, 1, 8, 8, WIDTH);
+    const Both weight = both_random(dtype, 1, 1, DEEP, MATRIX);
+    Both y = both_poisoned(dtype, 1, 8, 8, WIDTH), dx = both_poisoned(dtype, 1, 8, 8, WIDTH);
+    for (int s = 0; s < SIDES; s++)
+        attentions_run(s, &x.at[s], &dy.at[s], &weight.at[s], &y.at[s], &dx.at[s]);
+    near_check(&y, "attention in a graph", 0);
+    near_check(&dx, "attention in a graph, backward", 0);
+}
+
+static void test_attention_in_graph(void **state) {
+    (void)state;
+    each_precision(attentions_body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),
         cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_attention_in_graph),
         cmocka_unit_test(test_conv),
     };
     return cmocka_run_group_tests(tests, sides_open, sides_close);
