@@ -75,14 +75,14 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
     const T *queries = h.qkv + place.pixel + (int64_t)place.first * h.stride,
             *keys = h.qkv + place.pixel + h.inner, *values = keys + h.inner;
     const float powers = h.scale * LOG2_E;
-    Queries<T, M> warps;
+    Queries<T, M> own;
     for (int m = 0; m < M; m++) tile_fetch(memory[1][m], queries + (int64_t)m * TILE * h.stride, h.stride);
     tile_fetch(memory[0][0], keys, h.stride);
     tile_fetch(memory[0][1], values, h.stride);
     __pipeline_commit();
     __pipeline_wait_prior(0);
     __syncthreads();
-    warps.begin(memory[1][0], warp, lane);
+    own.begin(memory[1][0], warp, lane);
     for (int i = 0; i < h.tiles; i++) {
         __pipeline_wait_prior(0);
         __syncthreads(); /* this tile is there, and nobody reads the one before any more */
@@ -92,19 +92,19 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
             tile_fetch(memory[(i + 1) % 2][1], values + next, h.stride);
             __pipeline_commit();
         }
-        warps.pass(memory[i % 2][0], memory[i % 2][1], powers, lane);
+        own.pass(memory[i % 2][0], memory[i % 2][1], powers, lane);
     }
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < M; m++) {
         const int row = place.first + (warp * M + m) * STEP, g = lane / 4;
-        const float low = row_sum(warps.sum[m][0]), high = row_sum(warps.sum[m][1]);
-        rows_store(y + place.out + (int64_t)row * h.inner, h.inner, warps.y[m], 1.0f / low, 1.0f / high,
+        const float low = row_sum(own.sum[m][0]), high = row_sum(own.sum[m][1]);
+        rows_store(y + place.out + (int64_t)row * h.inner, h.inner, own.y[m], 1.0f / low, 1.0f / high,
                    memory[0][0] + warp * STEP * TILE_ROW, lane);
         if (!statistics || lane % 4) continue;
         float *kept = statistics + place.head * h.length + row;
-        kept[g] = fmaf(powers, warps.top[m][0], log2f(low));
-        kept[g + 8] = fmaf(powers, warps.top[m][1], log2f(high));
+        kept[g] = fmaf(powers, own.top[m][0], log2f(low));
+        kept[g + 8] = fmaf(powers, own.top[m][1], log2f(high));
     }
 }
 

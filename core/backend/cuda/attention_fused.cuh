@@ -10,8 +10,6 @@
 #include "backend/cuda/attention_fused.h"
 #include "backend/cuda/fragments.cuh"
 
-enum { WARPS = TILE_THREADS / 32 };
-
 template <typename T> struct Heads {
     const T *qkv;
     int heads, length, tiles; /* pixels; in tiles */

@@ -103,16 +103,16 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
     const int64_t first = place.pixel + (int64_t)place.first * h.stride;
     const T *dy = given.dy + place.out + (int64_t)place.first * h.inner,
             *keys = h.qkv + place.pixel + h.inner, *values = keys + h.inner;
-    Queries<T, M> warps;
+    Queries<T, M> own;
     for (int m = 0; m < M; m++) {
         tile_fetch(memory[0][0] + m * TILE_BYTES, h.qkv + first + (int64_t)m * TILE * h.stride, h.stride);
         tile_fetch(memory[0][0] + (M + m) * TILE_BYTES, dy + (int64_t)m * TILE * h.inner, h.inner);
     }
     __pipeline_commit();
-    warps.rows_read(h, given, place, row, lane);
+    own.rows_read(h, given, place, row, lane);
     __pipeline_wait_prior(0);
     __syncthreads();
-    warps.begin(memory[0][0], warp, lane);
+    own.begin(memory[0][0], warp, lane);
     __syncthreads();
     tile_fetch(memory[0][0], keys, h.stride);
     tile_fetch(memory[0][1], values, h.stride);
@@ -128,13 +128,13 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
         }
 #pragma unroll 1
         for (int part = 0; part < TILE_BYTES; part += PART * TILE_ROW)
-            warps.pass(memory[i % 2][0] + part, memory[i % 2][1] + part, h.scale * LOG2_E, lane);
+            own.pass(memory[i % 2][0] + part, memory[i % 2][1] + part, h.scale * LOG2_E, lane);
     }
     __syncthreads();
     const float factor = h.scale * given.dy_scale;
 #pragma unroll
     for (int m = 0; m < M; m++)
-        rows_store(dqkv + place.pixel + (int64_t)(row + m * STEP) * h.stride, h.stride, warps.dq[m], factor,
+        rows_store(dqkv + place.pixel + (int64_t)(row + m * STEP) * h.stride, h.stride, own.dq[m], factor,
                    factor, memory[0][0] + warp * STEP * TILE_ROW, lane);
 }
 
@@ -205,25 +205,25 @@ __global__ void __launch_bounds__(TILE_THREADS, 3)
     const Place<T> place(h, TILE);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, mine = warp * STEP * TILE_ROW;
     const int64_t first = place.pixel + h.inner + (int64_t)place.first * h.stride;
-    Keys<T> warps;
+    Keys<T> own;
     tile_fetch(memory[1].q, h.qkv + first, h.stride);
     tile_fetch(memory[1].dy, h.qkv + first + h.inner, h.stride);
     queries_fetch(&memory[0], h, given, place, 0);
     __pipeline_wait_prior(0);
     __syncthreads();
-    warps.begin(memory[1].q + mine, memory[1].dy + mine, lane);
+    own.begin(memory[1].q + mine, memory[1].dy + mine, lane);
     for (int i = 0; i < h.tiles; i++) {
         __pipeline_wait_prior(0);
         __syncthreads(); /* this tile is there, and nobody reads the one before any more */
         if (i + 1 < h.tiles) queries_fetch(&memory[(i + 1) % 2], h, given, place, (i + 1) * TILE);
 #pragma unroll 1
-        for (int part = 0; part < TILE; part += PART) warps.pass(memory[i % 2], part, h.scale * LOG2_E, lane);
+        for (int part = 0; part < TILE; part += PART) own.pass(memory[i % 2], part, h.scale * LOG2_E, lane);
     }
     __syncthreads();
     T *dk = dqkv + first + (int64_t)warp * STEP * h.stride;
-    rows_store(dk, h.stride, warps.dk[0], h.scale * given.dy_scale, h.scale * given.dy_scale,
+    rows_store(dk, h.stride, own.dk[0], h.scale * given.dy_scale, h.scale * given.dy_scale,
                memory[0].q + mine, lane);
-    rows_store(dk + h.inner, h.stride, warps.dv[0], given.dy_scale, given.dy_scale, memory[0].q + mine, lane);
+    rows_store(dk + h.inner, h.stride, own.dv[0], given.dy_scale, given.dy_scale, memory[0].q + mine, lane);
 }
 
 } // namespace
