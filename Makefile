@@ -150,8 +150,8 @@ FUZZERS  := $(patsubst %.c,$B/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Our CUDA kernels on the processor (tests/emulate): the parity tests of single ops, where no card's program is built and
 # the compiler knows C++.
-EMULATED := $(if $(filter 000yes,$(CUDA)$(STATIC)$(FUZZER)$(shell echo | $(CC) -fsyntax-only -xc++ - 2>/dev/null && echo yes)),ops products step)
-EMULATED_SOURCES := $(filter-out %/conv_parts.cu,$(CUDA_SOURCES)) $(addprefix core/backend/,device.c $(addprefix cuda/,ops.c conv.c linear.c)) \
+EMULATED := $(if $(filter 000yes,$(CUDA)$(STATIC)$(FUZZER)$(shell echo | $(CC) -fsyntax-only -xc++ - 2>/dev/null && echo yes)),ops products step choice)
+EMULATED_SOURCES := $(filter-out %/conv_parts.cu,$(CUDA_SOURCES)) $(addprefix core/backend/,device.c $(addprefix cuda/,ops.c conv.c linear.c product.c product_search.c)) \
 	$(wildcard tests/emulate/*.c tests/emulate/*.cc)
 EMULATED_OBJECTS := $(EMULATED_SOURCES:%=$B/emulated/%.o)
 PROGRAMS := $(UNIT:%.c=$B/%) $(FUZZERS) $(EMULATED:%=$B/emulated/test_cuda_%)
@@ -182,7 +182,7 @@ $B/%.c.o: %.c $B/flags
 	@$(CC) $(ALL_CFLAGS) $(LATE_CFLAGS) -MMD -MP -c $< -o $@
 
 # Has the tables of plans in it.
-$B/core/backend/cuda/conv_table.c.o: $(wildcard core/backend/cuda/plans/*.txt)
+$B/core/backend/cuda/choices.c.o: $(wildcard core/backend/cuda/plans/*.txt)
 
 $B/%.cu.o: %.cu $B/flags
 	@mkdir -p $(@D)

@@ -109,8 +109,8 @@ static void rate_print(const Bench *bench, const Trainer *trainer) {
     printf("device and network were ready after %.1f s, the first step was done after %.1f s\n",
            bench->opened, bench->first_step);
     if (bench->device->races.races)
-        printf("%.1f s of that to find the fastest kernels of %d convolutions\n", bench->device->races.spent,
-               bench->device->races.races);
+        printf("%.1f s of that to find the fastest kernels of %d convolutions and products\n",
+               bench->device->races.spent, bench->device->races.races);
     card_print(bench, trainer);
     printf("peak memory of the process: %.1f MiB\n", machine_peak_memory() / (1 << 20));
     printf("training: %.1f images/s\n", result->rate);

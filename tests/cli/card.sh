@@ -2,7 +2,7 @@
 # shellcheck disable=SC1091,SC2034,SC2153
 # On a card: two runs from nothing, each its own database, folder and processes, end in the same bytes and have the same history;
 # so does one that is killed on the way and goes on. The paper's CIFAR-10 network, STEPS steps of CARD_BATCH images, across every
-# change of N. Where the card's table of convolution plans (core/backend/cuda/plans) has all of them nothing is shared between the
+# change of N. Where the card's table of choices (core/backend/cuda/plans) has all of theirs nothing is shared between the
 # runs; elsewhere the second and third begin with the choices that the first one's timing made (kernels.txt). Skipped where there is no
 # card. CARD_PRECISION, CARD_DATA and CARD_CHANNELS choose others.
 source "$(dirname "$0")/helpers.bash"
@@ -25,7 +25,7 @@ command=(experiments/cifar10_main.yaml --device cuda "precision=$precision" "${d
 # share NAME: what the first run chose by timing, where the table lacks it
 share() {
     local folder
-    grep -q "^kernels: the fastest for" "$FOLDER"/first/runs/*/log.txt || return 0
+    grep -Fxvqf <(cat core/backend/cuda/plans/*.txt) "$(echo "$FOLDER"/first/runs/*/kernels.txt)" || return 0
     folder=$(basename "$(echo "$FOLDER"/first/runs/*)")
     mkdir -p "$FOLDER/$1/runs/$folder" && cp "$FOLDER/first/runs/$folder/kernels.txt" "$FOLDER/$1/runs/$folder/"
 }

@@ -1,4 +1,4 @@
-/* The one function of cuBLAS that our code calls past product.h (products.c). Types are those of tensors. */
+/* The one function of cuBLAS that our code calls (products.c). Types are those of tensors. */
 #ifndef ICT_TESTS_EMULATE_CUBLAS_V2_H
 #define ICT_TESTS_EMULATE_CUBLAS_V2_H
 

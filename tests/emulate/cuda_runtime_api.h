@@ -18,6 +18,23 @@
 
 typedef enum cudaError_t { cudaSuccess, cudaErrorInvalidValue } cudaError_t;
 typedef struct EmulatedStream *cudaStream_t;
+typedef struct EmulatedEvent *cudaEvent_t;
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone };
+
+/* Events tell a clock of ours (products_lt.c). */
+#ifdef __cplusplus
+extern "C" {
+#endif
+cudaError_t cudaEventCreate(cudaEvent_t *);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end);
+cudaError_t cudaStreamIsCapturing(cudaStream_t, enum cudaStreamCaptureStatus *);
+#ifdef __cplusplus
+}
+#endif
+
 typedef enum cudaDeviceAttr {
     cudaDevAttrClusterLaunch,
     cudaDevAttrMaxSharedMemoryPerBlockOptin

@@ -52,8 +52,14 @@ static void device_synchronise(Device *device) {
     (void)device;
 }
 
+static void device_remember(Device *device, const char *path) {
+    choices_remember(&cuda_context(device)->choices, path);
+}
+
 static void device_shut(Device *device) {
     free(cuda_context(device)->scratch);
+    cuda_products_release(cuda_context(device));
+    choices_release(&cuda_context(device)->choices);
     free(device->context);
     free(device);
 }
@@ -65,6 +71,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
     CHECK(d && context, "out of memory");
     context->scratch = memory_allocate(d, SCRATCH_FLOATS * sizeof(float));
     memset(context->scratch, 0xFF, SCRATCH_FLOATS * sizeof(float));
+    choices_open(&context->choices, "kernels on the processor", "");
     *d = (Device){.ops = &cuda_ops,
                   .kind = "cuda",
                   .name = "kernels on the processor",
@@ -77,6 +84,8 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .synchronise = device_synchronise,
                   .host_allocate = memory_allocate,
                   .host_release = memory_release,
+                  .remember = device_remember,
+                  .races = {.each = 1, .all = 1},
                   .close = device_shut};
     *device = d;
     return true;

@@ -1,7 +1,7 @@
 /* What cuBLAS and cuDNN do for our ops, in plain loops and OpenBLAS: factors as they are, sums in fp32,
  * results rounded to the network's type. */
 #include "backend/cuda/conv.h"
-#include "backend/cuda/product.h"
+#include "products.h"
 #include <cblas.h>
 #include <cublas_v2.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static float *matrix_widen(const Matrix *m, int rows, int columns) {
     return wide;
 }
 
-static void product_run(const Product *p) {
+void product_run(const Product *p) {
     const int a_rows = p->a.transposed ? p->depth : p->m, b_rows = p->b.transposed ? p->n : p->depth;
     float *a = matrix_widen(&p->a, a_rows, p->a.transposed ? p->m : p->depth);
     float *b = matrix_widen(&p->b, b_rows, p->b.transposed ? p->depth : p->n);
@@ -61,19 +61,6 @@ static void product_run(const Product *p) {
     free(a);
     free(b);
     free(sums);
-}
-
-void cuda_product(Device *device, const Product *p) {
-    if (!cuda_product_small(device, p)) product_run(p);
-}
-
-int cuda_blas_type(DType dtype) {
-    return dtype;
-}
-
-int cuda_blas_compute(const Device *device, DType dtype) {
-    (void)device;
-    return dtype;
 }
 
 int cublasGemmStridedBatchedEx(struct cublasContext *blas, cublasOperation_t a_operation,

@@ -1,5 +1,5 @@
-/* cuDNN has a deterministic plan for every convolution of every experiment, in each precision; and of the
- * configurations that the run's file, the program's table and the clock name, the first one's is taken. Plans
+/* cuDNN has a deterministic plan for every convolution of every experiment, in each precision; and the
+ * program's tables of choices have every convolution of the paper's network. Plans
  * are made for a card from its description, so no card is needed; skipped in a build without CUDA. */
 #include "plan/plan.h"
 #include "train/network.h"
@@ -8,10 +8,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "tests/unit/scratch.h"
 
 #ifdef ICT_CUDA
 #include "backend/cuda/conv.h"
@@ -51,7 +51,7 @@ static OpPlan *paper_conv_prepare(Device *device, const ConvShape *shape, ConvPa
     if (conv_is_wide(shape)) return calloc(1, sizeof(OpPlan)); /* a product, not cuDNN's */
     const ConvProblem problem = {*shape, pass, {.scale = 1}, shape->dtype == DTYPE_F32 && device->tf32};
     bool known = false;
-    for (int i = 0; i < seen_count && !known; i++) known = conv_same_problem(&seen[i], &problem, true);
+    for (int i = 0; i < seen_count && !known; i++) known = conv_same_problem(&seen[i], &problem);
     if (!known) {
         ConvKernel kernel;
         if (!conv_kernels_list(&planner, &problem, &kernel, 1))
@@ -123,70 +123,55 @@ static void every_convolution_has_a_plan(void **state) {
 
 /* ---- tables of choices ---- */
 
-static const char line[] = "bf16 data 512 16x16 256>256 3x3 /1 +1x1 0 0 2 67";
-
 /* A card without a card: what choices need to know of it. */
 static CudaContext context;
 static Device card = {.context = &context, .name = "NVIDIA H100 80GB HBM3"};
 
-static void card_reset(void) {
-    conv_choices_release(&context.choices);
-    conv_choices_release(&context.table);
-    context = (CudaContext){0};
-}
-
-/* Calls visit() with each choice of the program's tables. */
-static void tables_read(void (*visit)(const char *text, const ConvChoice *)) {
+/* Calls visit() with each line of the program's tables. */
+static void tables_read(void (*visit)(const char *text)) {
     char text[256];
-    ConvChoice choice;
-    for (const char *at = conv_tables(); *at; at += strcspn(at, "\n"), at += *at == '\n') {
+    for (const char *at = cuda_choice_tables(); *at; at += strcspn(at, "\n"), at += *at == '\n') {
         snprintf(text, sizeof text, "%.*s", (int)strcspn(at, "\n"), at);
-        visit(text, conv_choice_parse(text, &choice) ? &choice : NULL);
+        visit(text);
     }
-}
-
-static ConvProblem line_problem(void) {
-    ConvChoice choice;
-    assert_true(conv_choice_parse(line, &choice));
-    return choice.problem;
-}
-
-static void table_put(const char *body) {
-    char header[256], text[1024];
-    conv_choice_header(&card, header);
-    snprintf(text, sizeof text, "cuDNN 1 on a card\n%s 9\n%s\n%s\ncuDNN 2 on a card\n", line, header, body);
-    conv_table_open(&card, text);
 }
 
 static int headers;
 
-static void line_check(const char *text, const ConvChoice *choice) {
+static void line_check(const char *text) {
     char again[256];
+    Choice choice;
     if (strncmp(text, "cuDNN ", 6) == 0) {
-        conv_choices_release(&context.table);
+        choices_release(&context.choices);
         headers++;
         return;
     }
-    if (!choice) fail_msg("not a choice: %s", text);
-    conv_choice_write(choice, again);
+    if (!choice_parse(text, &choice)) fail_msg("not a choice: %s", text);
+    choice_write(&choice, again);
     assert_string_equal(text, again);
-    for (const ConvChoice *c = context.table; c; c = c->next)
-        if (conv_same_problem(&c->problem, &choice->problem, false)) fail_msg("twice: %s", text);
-    conv_choice_keep(&context.table, *choice);
+    if (choice_find(&context.choices, choice.problem)) fail_msg("twice: %s", text);
+    choice_add(&context.choices, choice.problem, choice.place, choice.number);
 }
 
 static void built_in_tables_are_whole(void **state) {
     (void)state;
     tables_read(line_check);
     assert_true(headers > 0);
-    card_reset();
+    choices_release(&context.choices);
 }
 
 static int listed, missing;
 
-static void line_keep(const char *text, const ConvChoice *choice) {
-    (void)text;
-    if (choice) conv_choice_keep(&context.table, *choice);
+static void line_keep(const char *text) {
+    Choice choice;
+    if (choice_parse(text, &choice))
+        choice_add(&context.choices, choice.problem, choice.place, choice.number);
+}
+
+static const Choice *conv_choice(const ConvProblem *problem) {
+    char text[128];
+    conv_problem_write(problem, text);
+    return choice_find(&context.choices, text);
 }
 
 /* The encoder's pyramid has stride 2 since the table was made: two convolutions in three passes are timed at
@@ -201,13 +186,13 @@ static OpPlan *listed_conv_prepare(Device *device, const ConvShape *shape, ConvP
     (void)device;
     ConvProblem problem = {.shape = *shape, .pass = pass, .epilogue = {.scale = 1}};
     if (pass == CONV_FORWARD && epilogue) problem.epilogue = *epilogue;
-    const ConvChoice *choice = conv_is_wide(shape) ? NULL : conv_choice_find(&card, &problem);
+    const Choice *choice = conv_is_wide(shape) ? NULL : conv_choice(&problem);
     if (choice && choice->place < 0) {
         problem.epilogue = (ConvEpilogue){.scale = 1};
-        choice = conv_choice_find(&card, &problem);
+        choice = conv_choice(&problem);
     }
-    char text[256];
-    conv_choice_write(&(ConvChoice){.problem = problem, .place = -1}, text);
+    char text[128];
+    conv_problem_write(&problem, text);
     if (choice)
         listed++;
     else if (newer_than_the_table(shape))
@@ -235,57 +220,23 @@ static void the_table_has_the_whole_network(void **state) {
     assert_true(listed > 100);
     assert_int_equal(missing, 2 * 3 * 4); /* in two precisions and batches; 0: see newer_than_the_table() */
     plan_free(&plan);
-    card_reset();
+    choices_release(&context.choices);
 }
 
-static void a_table_is_for_one_card_and_library(void **state) {
+/* The tables of other cards, and of none, are not taken; tuning forgets a table. */
+static void the_cards_table_is_found(void **state) {
     (void)state;
-    const ConvProblem problem = line_problem();
-    char hash[16];
-    conv_table_open(&card, "cuDNN 1 on a card\n");
-    assert_null(context.table);
-    assert_string_equal(context.table_hash, "");
-    table_put(line);
-    assert_non_null(context.table);
-    assert_null(context.table->next); /* other cards' lines are not taken */
-    assert_int_equal(conv_choice_find(&card, &problem)->place, 2);
-    snprintf(hash, sizeof hash, "%s", context.table_hash);
-    assert_int_equal(strlen(hash), 12);
-    card_reset();
-    table_put(line);
-    assert_string_equal(context.table_hash, hash);
-    card_reset();
-    table_put("bf16 data 512 16x16 256>256 3x3 /1 +1x1 0 0 3 67");
-    assert_string_not_equal(context.table_hash, hash);
+    char header[256], text[512];
+    cuda_choice_header(&card, header);
+    snprintf(text, sizeof text, "cuDNN 1 on a card\nb 1 1\n%s\na 2 67\n", header);
+    cuda_choices_open(&card, text);
+    assert_int_equal(choice_find(&context.choices, "a")->number, 67);
+    assert_null(choice_find(&context.choices, "b"));
+    choices_release(&context.choices);
+    cuda_choices_open(&card, text);
     cuda_tune(&card);
-    assert_null(conv_choice_find(&card, &problem));
-    assert_string_equal(context.table_hash, "");
-    card_reset();
-}
-
-/* A run that began with other choices than today's table goes on with them; one that begins keeps the
- * table's. */
-static void the_run_goes_before_the_table(void **state) {
-    (void)state;
-    const ConvProblem problem = line_problem();
-    char header[256], text[1024], *bytes;
-    size_t size;
-    conv_choice_header(&card, header);
-    snprintf(text, sizeof text, "%s\nbf16 data 512 16x16 256>256 3x3 /1 +1x1 0 0 5 67", header);
-    assert_true(file_write_atomic(scratch("old.txt"), text, strlen(text), NULL));
-    table_put(line);
-    cuda_remember(&card, scratch("old.txt"));
-    assert_int_equal(conv_choice_find(&card, &problem)->place, 5);
-    card_reset();
-    table_put(line);
-    cuda_remember(&card, scratch("new.txt"));
-    assert_int_equal(conv_choice_find(&card, &problem)->place, 2);
-    assert_int_equal(conv_choice_find(&card, &problem)->place, 2); /* written once */
-    assert_true(file_read(scratch("new.txt"), &bytes, &size, NULL));
-    snprintf(text, sizeof text, "%s\n%s", header, line);
-    assert_string_equal(bytes, text);
-    free(bytes);
-    card_reset();
+    assert_null(choice_find(&context.choices, "a"));
+    choices_release(&context.choices);
 }
 #else
 static void skipped(void **state) {
@@ -295,16 +246,14 @@ static void skipped(void **state) {
 #define every_convolution_has_a_plan skipped
 #define built_in_tables_are_whole skipped
 #define the_table_has_the_whole_network skipped
-#define a_table_is_for_one_card_and_library skipped
-#define the_run_goes_before_the_table skipped
+#define the_cards_table_is_found skipped
 #endif
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_in_tables_are_whole),
         cmocka_unit_test(the_table_has_the_whole_network),
-        cmocka_unit_test(a_table_is_for_one_card_and_library),
-        IN_SCRATCH(the_run_goes_before_the_table),
+        cmocka_unit_test(the_cards_table_is_found),
         cmocka_unit_test(every_convolution_has_a_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,33 +51,13 @@ void conv_kernel_run(Device *device, const ConvKernel *kernel, const ConvPointer
  * cuDNN has none for this epilogue. */
 const ConvKernel *conv_kernel_find(Device *device, const ConvProblem *problem);
 
-/* A configuration that was chosen: in this process, by the one that wrote the run's file (conv_choice.c), or
- * by the one that wrote a table of the program (conv_table.c). */
-struct ConvChoice {
-    ConvProblem problem;
-    int place; /* among the candidates that conv_kernels_list() gives; -1: there was none */
-    int64_t engine;
-    ConvChoice *next;
-};
+/* In words and numbers, without the scale: what its choice is kept under (backend/choice.h). Precision and
+ * pass, images, their size, channels in and out, kernel, stride, padding, whether a bias and a residual are
+ * added. */
+void conv_problem_write(const ConvProblem *problem, char out[128]);
 
-/* The run's, or else the table's, which is the run's from then on; NULL: none. */
-const ConvChoice *conv_choice_find(Device *device, const ConvProblem *problem);
-void conv_choice_add(Device *device, const ConvProblem *problem, int place, int64_t engine);
-void conv_choice_keep(ConvChoice **list, ConvChoice choice); /* in front */
-void conv_choices_release(ConvChoice **list);
-
-/* As text: what begins a file for this card and cuDNN; a choice, without newlines; false: not one. */
-void conv_choice_header(const Device *device, char out[256]);
-void conv_choice_write(const ConvChoice *choice, char out[256]);
-bool conv_choice_parse(const char *line, ConvChoice *choice);
-
-/* Takes what `tables` has for this card and cuDNN as the device's table, with its hash. conv_tables(): those
- * built into the program. */
-const char *conv_tables(void);
-void conv_table_open(Device *device, const char *tables);
-
-/* Whether one kernel serves both; `scale` may differ where only the configuration is asked for. */
-bool conv_same_problem(const ConvProblem *a, const ConvProblem *b, bool scale);
+/* Whether one kernel serves both. */
+bool conv_same_problem(const ConvProblem *a, const ConvProblem *b);
 Tensor conv_tensor_x(const ConvShape *shape);
 Tensor conv_tensor_y(const ConvShape *shape);
 int64_t conv_weight_count(const ConvShape *shape);

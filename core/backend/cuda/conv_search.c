@@ -5,6 +5,8 @@
  * and by every network.
  */
 #include "backend/cuda/conv.h"
+#include "backend/cuda/stopwatch.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { CANDIDATES = 16 };
@@ -29,22 +31,36 @@ int64_t conv_weight_count(const ConvShape *s) {
     return (int64_t)s->c_out * s->kernel_h * s->kernel_w * s->c_in;
 }
 
-bool conv_same_problem(const ConvProblem *p, const ConvProblem *q, bool scale) {
+bool conv_same_problem(const ConvProblem *p, const ConvProblem *q) {
     const ConvShape *a = &p->shape, *b = &q->shape;
     const ConvEpilogue *e = &p->epilogue, *f = &q->epilogue;
     return a->n == b->n && a->h == b->h && a->w == b->w && a->c_in == b->c_in && a->c_out == b->c_out &&
            a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride &&
            a->pad_h == b->pad_h && a->pad_w == b->pad_w && a->dtype == b->dtype && p->tf32 == q->tf32 &&
-           p->pass == q->pass && e->bias == f->bias && e->residual == f->residual &&
-           (!scale || e->scale == f->scale);
+           p->pass == q->pass && e->bias == f->bias && e->residual == f->residual && e->scale == f->scale;
 }
 
-/* Memory to try in, and two marks in the stream. */
+static const char *conv_precision(const ConvProblem *p) {
+    return p->shape.dtype == DTYPE_BF16  ? "bf16"
+           : p->shape.dtype == DTYPE_F16 ? "fp16"
+           : p->tf32                     ? "tf32"
+                                         : "fp32";
+}
+
+void conv_problem_write(const ConvProblem *p, char out[128]) {
+    static const char *const passes[] = {"forward", "data", "weight"};
+    const ConvShape *s = &p->shape;
+    snprintf(out, 128, "%s %s %d %dx%d %d>%d %dx%d /%d +%dx%d %d %d", conv_precision(p), passes[p->pass],
+             s->n, s->h, s->w, s->c_in, s->c_out, s->kernel_h, s->kernel_w, s->stride, s->pad_h, s->pad_w,
+             p->epilogue.bias, p->epilogue.residual);
+}
+
+/* Memory to try in. */
 typedef struct Bench {
     Device *device;
     const ConvKernel *kernels;
     void *x, *weight, *y, *residual, *bias, *workspace;
-    cudaEvent_t begin, end;
+    Stopwatch watch;
 } Bench;
 
 static void *ordinary_numbers(Device *device, size_t bytes) {
@@ -69,8 +85,7 @@ static Bench bench_open(Device *device, const ConvProblem *problem, const ConvKe
                .workspace = device->allocate(device, workspace)};
     if (problem->epilogue.residual) b.residual = ordinary_numbers(device, tensor_bytes(&y));
     if (problem->epilogue.bias) b.bias = ordinary_numbers(device, (size_t)shape->c_out * element);
-    CUDA_CHECK(cudaEventCreate(&b.begin));
-    CUDA_CHECK(cudaEventCreate(&b.end));
+    b.watch = stopwatch_open(device);
     return b;
 }
 
@@ -78,22 +93,17 @@ static void bench_close(Bench *b) {
     void *memory[] = {b->x, b->weight, b->y, b->residual, b->bias, b->workspace};
     for (int i = 0; i < 6; i++)
         if (memory[i]) b->device->release(b->device, memory[i]);
-    CUDA_CHECK(cudaEventDestroy(b->begin));
-    CUDA_CHECK(cudaEventDestroy(b->end));
+    stopwatch_close(&b->watch);
 }
 
 /* Race.lap */
 static double kernel_lap(void *context, int i) {
     const Bench *b = context;
-    float milliseconds = 0;
     if (b->kernels[i].workspace > WORKSPACE_MOST) return INFINITY;
-    CUDA_CHECK(cudaEventRecord(b->begin, cuda_stream(b->device)));
+    stopwatch_start(&b->watch);
     conv_kernel_run(b->device, &b->kernels[i], &(ConvPointers){b->x, b->weight, b->y, b->residual, b->bias},
                     b->workspace);
-    CUDA_CHECK(cudaEventRecord(b->end, cuda_stream(b->device)));
-    CUDA_CHECK(cudaEventSynchronize(b->end));
-    CUDA_CHECK(cudaEventElapsedTime(&milliseconds, b->begin, b->end));
-    return 1e-3 * (double)milliseconds;
+    return stopwatch_stop(&b->watch);
 }
 
 /* The place of the fastest, or -1. */
@@ -115,12 +125,12 @@ static bool kernel_take(ConvKernel *kernels, int count, int chosen, ConvKernel *
 
 /* A choice known from before, if the engine at its place is still the one it was. Only candidates up to that
  * place are built: all of them for each of a network's convolutions are hundreds. */
-static bool kernel_known(const ConvPlanner *planner, const ConvProblem *problem, const ConvChoice *choice,
+static bool kernel_known(const ConvPlanner *planner, const ConvProblem *problem, const Choice *choice,
                          ConvKernel *kernel) {
     ConvKernel kernels[CANDIDATES];
     if (choice->place < 0 || choice->place >= CANDIDATES) return false;
     const int count = conv_kernels_list(planner, problem, kernels, choice->place + 1);
-    const bool same = count > choice->place && kernels[choice->place].engine == choice->engine;
+    const bool same = count > choice->place && kernels[choice->place].engine == choice->number;
     return kernel_take(kernels, count, same ? choice->place : -1, kernel);
 }
 
@@ -128,19 +138,22 @@ static bool kernel_known(const ConvPlanner *planner, const ConvProblem *problem,
 static bool kernel_choose(Device *device, const ConvProblem *problem, ConvKernel *kernel) {
     ConvKernel kernels[CANDIDATES];
     const ConvPlanner planner = {.handle = cuda_context(device)->dnn};
-    const ConvChoice *choice = conv_choice_find(device, problem);
+    Choices *choices = &cuda_context(device)->choices;
+    char text[128];
+    conv_problem_write(problem, text);
+    const Choice *choice = choice_find(choices, text);
     if (choice && choice->place < 0) return false;
     if (choice && kernel_known(&planner, problem, choice, kernel)) return true;
     const int count = conv_kernels_list(&planner, problem, kernels, CANDIDATES);
     const int chosen = kernel_search(device, problem, kernels, count);
-    conv_choice_add(device, problem, chosen, chosen < 0 ? -1 : kernels[chosen].engine);
+    choice_add(choices, text, chosen, chosen < 0 ? -1 : kernels[chosen].engine);
     return kernel_take(kernels, count, chosen, kernel);
 }
 
 const ConvKernel *conv_kernel_find(Device *device, const ConvProblem *problem) {
     CudaContext *context = cuda_context(device);
     for (ConvFound *found = context->convolutions; found; found = found->next)
-        if (conv_same_problem(&found->problem, problem, true)) return found->none ? NULL : &found->kernel;
+        if (conv_same_problem(&found->problem, problem)) return found->none ? NULL : &found->kernel;
     ConvFound *found = malloc(sizeof *found);
     CHECK(found, "out of memory");
     *found = (ConvFound){.problem = *problem, .next = context->convolutions};
@@ -156,6 +169,4 @@ void cuda_convolutions_release(CudaContext *context) {
         if (!found->none) conv_kernel_release(&found->kernel);
         free(found);
     }
-    conv_choices_release(&context->choices);
-    conv_choices_release(&context->table);
 }

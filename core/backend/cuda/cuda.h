@@ -27,9 +27,9 @@ extern "C" {
 #endif
 
 #include "backend/backend.h"
+#include "backend/choice.h"
 
 typedef struct ConvFound ConvFound;
-typedef struct ConvChoice ConvChoice;
 typedef struct ProductFound ProductFound;
 
 /* device->context */
@@ -43,9 +43,7 @@ typedef struct CudaContext {
     float *scratch; /* SCRATCH_FLOATS, for the duration of one op */
     ConvFound *convolutions;
     ProductFound *products;
-    ConvChoice *choices, *table; /* of this run; known for this card */
-    char table_hash[16];         /* "": no table */
-    char choice_path[1024];      /* "": kept in memory only */
+    Choices choices; /* which configurations and algorithms those are */
 } CudaContext;
 
 enum { SCRATCH_FLOATS = 1 << 22, BLAS_WORKSPACE = 32 << 20 };
@@ -91,9 +89,13 @@ void cuda_products_release(CudaContext *);
 /* Whether our kernels were compiled for the current card (embed.cu). */
 bool cuda_has_kernels(void);
 
-/* Device.remember, Device.tune */
+/* Device.remember, Device.tune, and what a card's choices begin with (choices.c): the tables built into the
+ * program, and the line that names card and cuDNN. */
 void cuda_remember(Device *, const char *path);
 void cuda_tune(Device *);
+void cuda_choices_open(Device *, const char *tables);
+const char *cuda_choice_tables(void);
+void cuda_choice_header(const Device *, char out[256]);
 
 /* Device.capture_*, Device.range (capture.c) */
 void cuda_capture_begin(Device *);

@@ -95,6 +95,7 @@ static void context_close(Device *device) {
     CUDA_CHECK(cudaStreamSynchronize(context->stream));
     cuda_convolutions_release(context);
     cuda_products_release(context);
+    choices_release(&context->choices);
     DNN_CHECK(cudnnDestroy(context->dnn));
     BLAS_CHECK(cublasLtDestroy(context->blas_lt));
     BLAS_CHECK(cublasDestroy(context->blas));
@@ -181,7 +182,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
                   .tune = cuda_tune,
                   .close = context_close};
     memcpy(d->name, facts.name, sizeof d->name);
-    conv_table_open(d, conv_tables());
+    cuda_choices_open(d, cuda_choice_tables());
     *device = d;
     return true;
 }
@@ -189,7 +190,7 @@ bool cuda_open(int index, int threads, Device **device, Error *error) {
 void cuda_versions(const Device *device, char *out, size_t size) {
     int runtime = 0, driver = 0, blas = 0;
     const size_t dnn = cudnnGetVersion();
-    const char *table = cuda_context(device)->table_hash;
+    const char *table = cuda_context(device)->choices.table_hash;
     CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
     CUDA_CHECK(cudaDriverGetVersion(&driver));
     BLAS_CHECK(cublasGetVersion(cuda_context(device)->blas, &blas));
