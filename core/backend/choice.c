@@ -93,7 +93,7 @@ static bool choices_read(Choices *choices, const char *path) {
     char *state = NULL, *line = strtok_r(bytes, "\n", &state);
     const bool ours = line && strcmp(line, choices->header) == 0;
     if (!ours)
-        log_warn("%s: written for another card or cuDNN (here %s); the run goes on with other last bits",
+        log_warn("%s: written for another card or library (here %s); the run goes on with other last bits",
                  path, choices->header);
     Choice choice;
     while (ours && (line = strtok_r(NULL, "\n", &state)))
