@@ -6,7 +6,7 @@
 #include "cuda_runtime_api.h"
 
 void __pipeline_memcpy_async(void *to, const void *from, size_t bytes);
-void __pipeline_wait_prior(int groups); /* 0 */
-static inline void __pipeline_commit() {}
+void __pipeline_commit();
+void __pipeline_wait_prior(int groups);
 
 #endif

@@ -37,6 +37,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t, enum cudaStreamCaptureStatus *);
 
 typedef enum cudaDeviceAttr {
     cudaDevAttrClusterLaunch,
+    cudaDevAttrMultiProcessorCount,
     cudaDevAttrMaxSharedMemoryPerBlockOptin
 } cudaDeviceAttr;
 

@@ -26,10 +26,12 @@ struct Barrier {
     int expected, arrived, turn;
 };
 
+/* `group` of the thread's asynchronous copies, counted from its first commit on. */
 struct Copy {
     void *to;
     const void *from;
     size_t bytes;
+    int group;
 };
 
 struct Fiber {
@@ -39,7 +41,7 @@ struct Fiber {
     bool begun, ended;
     Barrier *barrier; /* waited for, */
     int turn;         /* until it is past this one */
-    int exchanges;
+    int exchanges, groups;
     std::vector<Copy> copies;
 };
 
@@ -140,13 +142,20 @@ void *emulate_remote(void *mine, unsigned rank) {
 void __pipeline_memcpy_async(void *to, const void *from, size_t bytes) {
     CHECK(((uintptr_t)to | (uintptr_t)from) % bytes == 0, "an asynchronous copy of %zu bytes is not aligned",
           bytes);
-    block->now->copies.push_back(Copy{to, from, bytes});
+    block->now->copies.push_back(Copy{to, from, bytes, block->now->groups});
 }
 
+void __pipeline_commit() {
+    block->now->groups++;
+}
+
+/* All but the newest `groups` of the groups that were committed. */
 void __pipeline_wait_prior(int groups) {
-    CHECK(groups == 0, "only all groups are waited for");
-    for (const Copy &copy : block->now->copies) memcpy(copy.to, copy.from, copy.bytes);
-    block->now->copies.clear();
+    std::vector<Copy> &copies = block->now->copies;
+    size_t arrived = 0;
+    for (; arrived < copies.size() && copies[arrived].group < block->now->groups - groups; arrived++)
+        memcpy(copies[arrived].to, copies[arrived].from, copies[arrived].bytes);
+    copies.erase(copies.begin(), copies.begin() + arrived);
 }
 
 /* ---- a block ---- */
@@ -192,7 +201,7 @@ static void fiber_begin(Block *b, unsigned number) {
     const dim3 size = b->launch->block;
     Fiber *f = &b->fibers[number];
     f->index = uint3{number % size.x, number / size.x % size.y, number / size.x / size.y};
-    f->begun = f->ended = false, f->barrier = NULL, f->exchanges = 0;
+    f->begun = f->ended = false, f->barrier = NULL, f->exchanges = f->groups = 0;
     getcontext(&f->beginning);
     f->beginning.uc_stack.ss_sp = stack_of(b->rank, number);
     f->beginning.uc_stack.ss_size = STACK;
