@@ -149,7 +149,7 @@ static const NormCase norm_cases[] = {
     {5, 8, 64, 0, 2, false, false, ACT_NONE, 0, 0},      {3, 8, 128, 64, 24, true, true, ACT_RELU, 0.2f, 0},
     {2, 8, 128, 0, 8, true, false, ACT_SILU, 0, 1000},   {2, 16, 64, 0, 4, false, false, ACT_SILU, 0, 1000},
     {2, 32, 256, 256, 32, false, false, ACT_SILU, 0, 0}, {1, 32, 128, 0, 8, true, true, ACT_SILU, 0.2f, 0},
-    {2, 32, 64, 0, 4, true, false, ACT_NONE, 0, 1000},
+    {2, 32, 64, 0, 4, true, false, ACT_NONE, 0, 1000},   {2, 32, 40, 24, 16, true, true, ACT_SILU, 0.3f, 0},
 };
 
 typedef struct NormTensors {

@@ -148,6 +148,26 @@ __device__ __forceinline__ float reciprocal_fast(float x) {
 #endif
 }
 
+/* Each half of the word all ones where the highest bit of byte FIRST, or of the one above it, is set. */
+template <int FIRST> __device__ __forceinline__ uint32_t byte_signs(uint32_t word) {
+    uint32_t mask;
+#ifdef __CUDACC__
+    asm("prmt.b32 %0, %1, 0, %2;" : "=r"(mask) : "r"(word), "n"(0x9988 + FIRST * 0x1111));
+#else
+    mask = (word >> (8 * FIRST + 7) & 1) * 0xffffu | (word >> (8 * FIRST + 15) & 1) * 0xffff0000u;
+#endif
+    return mask;
+}
+
+/* Eight elements of 16 bits: those whose bit is not set become 0. The product puts four bits into the highest
+ * places of four bytes. */
+template <typename T> __device__ __forceinline__ void pack_keep(Pack<T, 8> &pack, uint32_t bits) {
+    uint32_t *words = reinterpret_cast<uint32_t *>(pack.lane);
+    const uint32_t low = (bits & 15) * 0x10204080u, high = (bits >> 4) * 0x10204080u;
+    words[0] &= byte_signs<0>(low), words[1] &= byte_signs<2>(low);
+    words[2] &= byte_signs<0>(high), words[3] &= byte_signs<2>(high);
+}
+
 /* Into the L2 cache. */
 __device__ __forceinline__ void cache_prefetch(const void *from) {
 #ifdef __CUDACC__

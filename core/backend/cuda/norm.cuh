@@ -220,21 +220,27 @@ __device__ __forceinline__ void norm_fold(float *value, int shift, NormFolded &f
     }
 }
 
-/* m.sum[j][channel of the chunk] = sum over all pixels of value[j * V + k], K = 1 or 2 values a channel.
- * `turn` is 0 and 1 in turn, because a neighbour may still read what the last call left for it. */
+/* Sums over the warp's pixels of value[j * V + k], to row[j][channel of the chunk], rows of `width`. */
 template <int V, int K>
-__device__ __forceinline__ void norm_sum(float (&value)[K * V], const NormCut &cut, const NormMemory &m,
-                                         int lane, int turn) {
-    const int width = V << cut.shift;
+__device__ __forceinline__ void norm_fold_store(float (&value)[K * V], int shift, int lane, float *row,
+                                                int width) {
     NormFolded f = {0, K * V, true};
-    norm_fold<K * V, 16>(value, cut.shift, f);
-    float *row = m.warps + threadIdx.x / 32 * K * width;
+    norm_fold<K * V, 16>(value, shift, f);
 #pragma unroll
     for (int k = 0; k < K * V; k++)
         if (k < f.count && f.writes) {
             const int place = f.first + k;
             row[place / V * width + lane * V + place % V] = value[k];
         }
+}
+
+/* m.sum[j][channel of the chunk] = sum over all pixels of value[j * V + k], K = 1 or 2 values a channel.
+ * `turn` is 0 and 1 in turn, because a neighbour may still read what the last call left for it. */
+template <int V, int K>
+__device__ __forceinline__ void norm_sum(float (&value)[K * V], const NormCut &cut, const NormMemory &m,
+                                         int lane, int turn) {
+    const int width = V << cut.shift;
+    norm_fold_store<V, K>(value, cut.shift, lane, m.warps + threadIdx.x / 32 * K * width, width);
     __syncthreads();
     float *own = cut.cluster > 1 ? m.own + turn * 2 * width : m.sum;
     for (int c = threadIdx.x; c < K * width; c += blockDim.x) {
@@ -281,12 +287,6 @@ __device__ __forceinline__ RandomKey norm_drop_key(const Dropout &dropout, uint3
 __device__ __forceinline__ uint8_t *norm_mask_at(const NormForward &op, int channels, int pixels, int sample,
                                                  int first) {
     return op.mask + ((int64_t)sample * channels + first) / 8 * pixels;
-}
-
-/* value *= the mask, from its bits. */
-template <int V> __device__ __forceinline__ void norm_keep(uint32_t bits, NormDrop drop, float (&value)[V]) {
-#pragma unroll
-    for (int k = 0; k < V; k++) value[k] = bits >> k & 1 ? value[k] * drop.kept : 0.0f;
 }
 
 /* value *= the dropout mask of V elements from `element` of the sample's output on: element e reads 16-bit

@@ -11,7 +11,7 @@
  * traffic if they were computed twice. (The sums are made before rounding.) A sample's dgamma and dbeta go to
  * the workspace, and a second kernel adds them over the samples, in order.
  */
-#include "backend/cuda/norm.cuh"
+#include "backend/cuda/norm_gradient.cuh"
 
 size_t cuda_norm_backward_workspace(Device *device, const NormForward *op) {
     (void)device;
@@ -37,17 +37,15 @@ template <typename T> struct NormSlabs {
 };
 
 template <typename T, int V, bool CACHED>
-__device__ __forceinline__ void pixel_load(const NormSlabs<T> &s, const NormLane &l, int i, float (&x)[V],
-                                           float (&dy)[V]) {
+__device__ __forceinline__ void x_load(const NormSlabs<T> &s, const NormLane &l, int i, float (&x)[V]) {
     pack_load<T, V>(CACHED ? s.x + l.at + i * l.step : s.x_from + (int64_t)i * l.x_step, x);
-    pack_load<T, V>(CACHED ? s.dy + l.at + i * l.step : s.dy_from + (int64_t)i * l.y_step, dy);
 }
 
-/* The affine maps of the thread's channels, and the key of its mask. */
-template <int V> struct NormMap {
-    float centre[V], slope[V], offset[V];
-    RandomKey key;
-};
+template <typename T, int V, bool CACHED>
+__device__ __forceinline__ Pack<T, V> dy_load(const NormSlabs<T> &s, const NormLane &l, int i) {
+    return *reinterpret_cast<const Pack<T, V> *>(CACHED ? s.dy + l.at + i * l.step
+                                                        : s.dy_from + (int64_t)i * l.y_step);
+}
 
 template <int V, int TAIL>
 __device__ __forceinline__ void map_load(const NormBackward &op, NormDrop drop, const NormMemory &m,
@@ -59,29 +57,14 @@ __device__ __forceinline__ void map_load(const NormBackward &op, NormDrop drop, 
         map.key = norm_drop_key(op.forward.dropout, blockIdx.y);
 }
 
-/* x - centre, which 16-bit types leave at x */
-template <typename T, int V>
-__device__ __forceinline__ void distance_make(const NormMap<V> &map, float (&x)[V]) {
-#pragma unroll
-    for (int k = 0; k < V; k++)
-        if (!Narrow<T>::value) x[k] -= map.centre[k];
-}
-
-/* dy becomes dv, where x holds the distance. */
-template <typename T, int V, int TAIL>
-__device__ __forceinline__ void gradient_make(const NormBackward &op, NormDrop drop, const NormMap<V> &map,
-                                              const NormSlabs<T> &s, const NormLane &l, int i,
-                                              const float (&x)[V], float (&dy)[V]) {
-    if (TAIL == TAIL_SILU_MASK)
-        norm_keep<V>(s.mask[i * s.mask_step], drop, dy);
-    else if (tail_drops<TAIL>(drop))
-        norm_drop<V>(map.key, drop, (uint32_t)(l.element + i * l.y_step), dy);
-#pragma unroll
-    for (int k = 0; k < V; k++) {
-        const float v = fmaf(x[k], map.slope[k], map.offset[k]);
-        if (!tail_drops<TAIL>(drop)) dy[k] *= op.dy_scale;
-        dy[k] *= activation_slope<T>(tail_activation<TAIL>(op.forward), v);
-    }
+/* dv of the thread's i-th pixel, where x holds the distance. */
+template <typename T, int V, bool CACHED, int TAIL>
+__device__ __forceinline__ void pixel_gradient(const NormBackward &op, NormDrop drop, const NormMap<V> &map,
+                                               const NormSlabs<T> &s, const NormLane &l, int i,
+                                               const float (&x)[V], float (&dv)[V]) {
+    const uint32_t bits = TAIL == TAIL_SILU_MASK ? s.mask[i * s.mask_step] : 0;
+    gradient_make<T, V, TAIL>(op, drop, map, bits, l.element + i * l.y_step, x,
+                              dy_load<T, V, CACHED>(s, l, i), dv);
 }
 
 /* Pass 1: S, and the sum of dv times distance; dv replaces dy in its slab. */
@@ -93,14 +76,10 @@ __device__ __forceinline__ void sums_make(const NormBackward &op, const NormCut 
     float sums[2 * V] = {};
     for (int i = 0; i < l.turns; i++) {
         float x[V], dv[V];
-        pixel_load<T, V, CACHED>(s, l, i, x, dv);
+        x_load<T, V, CACHED>(s, l, i, x);
         distance_make<T, V>(map, x);
-        gradient_make<T, V, TAIL>(op, drop, map, s, l, i, x, dv);
-#pragma unroll
-        for (int k = 0; k < V; k++) {
-            sums[k] += dv[k];
-            sums[V + k] = fmaf(dv[k], x[k], sums[V + k]);
-        }
+        pixel_gradient<T, V, CACHED, TAIL>(op, drop, map, s, l, i, x, dv);
+        gradient_sum<V>(x, dv, sums);
         if (CACHED) pack_store<T, V>(s.dy + l.at + i * l.step, dv);
     }
     norm_sum<V, 2>(sums, cut, m, l.lane, 0);
@@ -128,13 +107,14 @@ __device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &
 /* S and T of each channel, and A and B of each channel's group, as pass 2 wants them:
  * dx = slope dv - b distance - a. */
 template <typename T>
-__device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, const NormMemory &m,
-                                           int width) {
+__device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, NormDrop drop,
+                                           const NormMemory &m, int width) {
     for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
         const float inverse = group_statistics(op, cut, g * cut.size)[1];
         double a = 0.0, b = 0.0;
         for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
             float *s = m.sum + c, *t = s + width;
+            *s *= drop.kept, *t *= drop.kept;
             if (Narrow<T>::value) *t = fmaf(-m.centre[c], *s, *t);
             *t *= inverse;
             a += (double)m.slope[c] * (double)*s;
@@ -192,6 +172,8 @@ __device__ __forceinline__ void gradient_write(const NormBackward &op, const Nor
     NormMap<V> map = {};
     float a[V], b[V], sums[V] = {};
     map_load<V, TAIL>(op, drop, m, l, map);
+    NormMap<V> scaled = map;
+    slope_scale<V>(drop, scaled);
     pack_load<float, V>(m.a + l.lane * V, a);
     pack_load<float, V>(m.b + l.lane * V, b);
     for (int first = 0; first < l.turns; first += BATCH) {
@@ -205,15 +187,13 @@ __device__ __forceinline__ void gradient_write(const NormBackward &op, const Nor
             if (first + i >= l.turns) break;
             float x[V], out[V], added[V] = {};
             if (add) pack_widen<T, V>(more[i], added);
-            pixel_load<T, V, CACHED>(s, l, first + i, x, out);
+            x_load<T, V, CACHED>(s, l, first + i, x);
             distance_make<T, V>(map, x);
-            if (!CACHED) gradient_make<T, V, TAIL>(op, drop, map, s, l, first + i, x, out);
-#pragma unroll
-            for (int k = 0; k < V; k++) {
-                out[k] = fmaf(-x[k], b[k], fmaf(map.slope[k], out[k], -a[k]));
-                sums[k] += out[k];
-                out[k] = fmaf(add_scale, added[k], out[k]);
-            }
+            if (CACHED)
+                pack_widen<T, V>(dy_load<T, V, CACHED>(s, l, first + i), out); /* dv by now */
+            else
+                pixel_gradient<T, V, CACHED, TAIL>(op, drop, map, s, l, first + i, x, out);
+            gradient_finish<V>(scaled, a, b, x, add_scale, added, out, sums);
             pack_store<T, V>(dx + (int64_t)(first + i) * l.x_step, out);
         }
     }
@@ -256,7 +236,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     __pipeline_wait_prior(0);
     if (TAIL == TAIL_SILU_MASK) __syncthreads(); /* the mask was fetched for each other */
     sums_make<T, V, CACHED, TAIL>(op, cut, drop, s, m, l);
-    means_make<T>(op.forward, cut, m, width);
+    means_make<T>(op.forward, cut, drop, m, width);
     parameter_gradients(op, cut, m, width);
     if (op.dx[0].data || op.dx[1].data) {
         NormLane wanted = l; /* a source whose gradient nobody asks for has no pixels */

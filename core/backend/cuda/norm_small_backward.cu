@@ -1,5 +1,6 @@
 /* Group normalisation of small images, backward: x and dy are read once, into registers, where dy becomes dv.
  */
+#include "backend/cuda/norm_gradient.cuh"
 #include "backend/cuda/norm_small.cuh"
 
 /* Sums over the block's pixels of value[j * V + k]: calls write(channel of the chunk, sums of the K values)
@@ -9,14 +10,7 @@ __device__ __forceinline__ void channel_sums(float (&value)[K * V], const SmallP
                                              float (*memory)[K][V * SMALL_LANES], Write write) {
     constexpr int WIDTH = SMALL_LANES * V;
     const int own = threadIdx.x / 32, first = W > 1 ? 0 : own;
-    NormFolded f = {0, K * V, true};
-    norm_fold<K * V, 16>(value, 2, f);
-#pragma unroll
-    for (int k = 0; k < K * V; k++)
-        if (k < f.count && f.writes) {
-            const int place = f.first + k;
-            memory[own][place / V][p.lane * V + place % V] = value[k];
-        }
+    norm_fold_store<V, K>(value, 2, p.lane, &memory[own][0][0], WIDTH);
     if (W > 1)
         __syncthreads();
     else
@@ -45,53 +39,42 @@ __device__ __forceinline__ void channels_take(float (*own)[WIDTH], Write write) 
     write(c, total);
 }
 
-/* The affine maps backward: v = slope distance + offset. */
-template <int V> struct SmallSlope { float centre[V], slope[V], offset[V], inverse; };
-
+/* The affine maps backward; returns 1/std. */
 template <typename T, int V>
-__device__ __forceinline__ void slope_make(const NormForward &op, const SmallCut &cut, const SmallPlace &p,
-                                           SmallSlope<V> &s) {
+__device__ __forceinline__ float slope_make(const NormForward &op, const SmallCut &cut, const SmallPlace &p,
+                                            NormMap<V> &s) {
     SmallMap<V> map;
     small_parameters<V>(op, cut, p, map);
     const float2 found =
         *reinterpret_cast<const float2 *>(op.statistics + small_group(op, cut, p.sample, p.first));
-    s.inverse = found.y;
 #pragma unroll
     for (int k = 0; k < V; k++) {
         s.centre[k] = found.x - map.bias[k];
         s.slope[k] = found.y * map.gain[k];
         s.offset[k] = Narrow<T>::value ? fmaf(-s.centre[k], s.slope[k], map.offset[k]) : map.offset[k];
     }
+    return found.y;
 }
 
 /* dy becomes dv; S and the sum of dv times distance in sums. */
 template <typename T, int V, int TAIL>
 __device__ __forceinline__ void
-small_gradient(const NormBackward &op, const SmallCut &cut, NormDrop drop, const SmallPlace &p,
-               const SmallSlope<V> &s, const Pack<T, V> (&x)[SMALL_TURNS], Pack<T, V> (&dy)[SMALL_TURNS],
+small_gradient(const NormBackward &op, const SmallCut &cut, NormDrop drop, const SmallPlace &p, NormMap<V> &s,
+               const Pack<T, V> (&x)[SMALL_TURNS], Pack<T, V> (&dy)[SMALL_TURNS],
                const uint8_t (&mask)[SMALL_TURNS], float (&sums)[2 * V]) {
-    RandomKey key = {};
-    if (TAIL != TAIL_SILU_MASK && tail_drops<TAIL>(drop)) key = norm_drop_key(op.forward.dropout, p.sample);
+    if (TAIL != TAIL_SILU_MASK && tail_drops<TAIL>(drop)) s.key = norm_drop_key(op.forward.dropout, p.sample);
 #pragma unroll
     for (int i = 0; i < SMALL_TURNS; i++) {
         float d[V], dv[V];
         pack_widen<T, V>(x[i], d);
-        pack_widen<T, V>(dy[i], dv);
-        if (TAIL == TAIL_SILU_MASK)
-            norm_keep<V>(mask[i], drop, dv);
-        else if (tail_drops<TAIL>(drop))
-            norm_drop<V>(key, drop, (uint32_t)((p.pixel + i * SMALL_ROWS) * cut.channels + p.first), dv);
-#pragma unroll
-        for (int k = 0; k < V; k++) {
-            if (!Narrow<T>::value) d[k] -= s.centre[k];
-            if (!tail_drops<TAIL>(drop)) dv[k] *= op.dy_scale;
-            dv[k] *=
-                activation_slope<T>(tail_activation<TAIL>(op.forward), fmaf(d[k], s.slope[k], s.offset[k]));
-            sums[k] += dv[k];
-            sums[V + k] = fmaf(dv[k], d[k], sums[V + k]);
-        }
+        distance_make<T, V>(s, d);
+        gradient_make<T, V, TAIL>(op, drop, s, mask[i], (p.pixel + i * SMALL_ROWS) * cut.channels + p.first,
+                                  d, dy[i], dv);
+        gradient_sum<V>(d, dv, sums);
         pack_store<T, V>(dy[i].lane, dv);
     }
+#pragma unroll
+    for (int k = 0; k < 2 * V; k++) sums[k] *= drop.kept;
 }
 
 /* dgamma's and dbeta's shares of the sample, and dscale, dshift, of one channel. */
@@ -127,7 +110,7 @@ __device__ __forceinline__ void addition_prefetch(const NormBackward &op, const 
 /* dx = slope dv - b distance - a; dy holds dv. Leaves the sums of dx. */
 template <typename T, int V>
 __device__ __forceinline__ void small_gradient_write(const NormBackward &op, const SmallPlace &p,
-                                                     const SmallSlope<V> &s, float a, float b,
+                                                     const NormMap<V> &s, float a, float b,
                                                      const Pack<T, V> (&x)[SMALL_TURNS],
                                                      const Pack<T, V> (&dv)[SMALL_TURNS], float (&sums)[V]) {
     constexpr int BATCH = 4;
@@ -218,8 +201,8 @@ __global__ void __launch_bounds__(SMALL_THREADS, 3)
         for (int i = 0; i < SMALL_TURNS; i++) mask[i] = from[i * SMALL_ROWS];
     }
     addition_prefetch<T>(op, p);
-    SmallSlope<V> s;
-    slope_make<T, V>(op.forward, cut, p, s);
+    NormMap<V> s = {};
+    const float inverse = slope_make<T, V>(op.forward, cut, p, s);
     float sums[2 * V] = {}, means[2] = {0.0f, 0.0f}, sum[V] = {};
     small_gradient<T, V, TAIL>(op, cut, drop, p, s, x, dy, mask, sums);
     packs_renew(x);
@@ -231,9 +214,10 @@ __global__ void __launch_bounds__(SMALL_THREADS, 3)
                         means[1]);
     }
     small_means<T, V, W, C>(op, cut, p, means, sums, memory);
+    slope_scale<V>(drop, s);
     if (op.dx[p.source].data)
-        small_gradient_write<T, V>(op, p, s, means[0] * cut.share,
-                                   means[1] * cut.share * s.inverse * s.inverse, x, dy, sum);
+        small_gradient_write<T, V>(op, p, s, means[0] * cut.share, means[1] * cut.share * inverse * inverse,
+                                   x, dy, sum);
     if (op.dbias.data && (op.dx[0].data || op.dx[1].data)) small_bias<V, W, C>(op, cut, p, sum, memory);
     if constexpr (C > 1) norm_cluster_sync(); /* nobody reads a block's memory any more when it leaves */
 }
