@@ -333,9 +333,10 @@ template <int TAIL> __device__ __forceinline__ bool tail_drops(NormDrop drop) {
 
 /* ---- launching ---- */
 
-/* For images of 8x8 and 16x16 (norm_small.cu); false: not for these. */
+/* For images of 8x8 and 16x16 (norm_small.cu), and of 32x32 (norm_ring_backward.cu); false: not for these. */
 bool norm_small_forward(Device *device, const NormForward *op);
 bool norm_small_backward(Device *device, const NormBackward *op);
+bool norm_ring_backward(Device *device, const NormBackward *op);
 
 static inline void norm_check(const NormForward *op) {
     CHECK(!op->x[1].data || tensor_rows(&op->x[1]) == tensor_rows(&op->x[0]),

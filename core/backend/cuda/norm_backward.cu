@@ -289,7 +289,7 @@ void cuda_norm_backward(Device *device, const NormBackward *op) {
         CHECK(same_dtype(op->forward.x[0], op->dx[i]) && same_dtype(op->forward.x[0], op->add[i]),
               "norm_backward: types differ");
     CHECK(same_dtype(op->forward.x[0], op->dy), "norm_backward: types differ");
-    if (!norm_small_backward(device, op))
+    if (!norm_ring_backward(device, op) && !norm_small_backward(device, op))
         dtype_dispatch(op->dy.dtype, [&](auto type) {
             using T = decltype(type);
             if (norm_wide<T>(&op->forward))
