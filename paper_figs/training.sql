@@ -37,4 +37,5 @@ SELECT series, images, value FROM (
      WHERE e.run_id = :run AND e.weights = 'reference'
        AND e.metric IN (judge.metric || '-pixels', judge.metric || '-mean-noise', judge.metric || '-floor')
        AND e.samples = (SELECT max(samples) FROM evaluation WHERE run_id = :run AND metric = e.metric AND samples <= (SELECT samples FROM this))
-) ORDER BY part, series, images
+) WHERE EXISTS (SELECT 1 FROM metric WHERE run_id = :run)   -- a run that has not begun has nothing to show
+ ORDER BY part, series, images

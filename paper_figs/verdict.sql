@@ -1,5 +1,5 @@
 -- title: :experiment: does the arm that the paper found best win here?
--- caption: Paired differences (this arm minus the paper's best, same seed, hence same noise, data order and initialisation), their mean and its 95 % interval (Student's t). Positive: the paper's best is better. A verdict needs three seeds and an interval without zero; arms about which the paper says nothing get none.
+-- caption: Paired differences (this arm minus the paper's best, same seed, hence same noise, data order and initialisation), their mean and its 95 % interval (Student's t). n: pairs, and of how many runs of the arm where some have no pair. Positive: the paper's best is better. A verdict needs three seeds and an interval without zero; arms about which the paper says nothing get none.
 -- begins with: by_arm
 , claim AS (
     SELECT claim_best(yaml) AS best, yaml FROM newest
@@ -27,7 +27,7 @@
 ), bounds AS (
     SELECT spread.*, t * sd / sqrt(spread.n) AS half FROM spread LEFT JOIN quantile ON quantile.n = min(spread.n, 10)
 )
-SELECT metric, nfe AS NFE, asked_as AS arm, coalesce(n, done) AS n, iif(n, printf('%+.4g', mean), NULL) AS difference,
+SELECT metric, nfe AS NFE, asked_as AS arm, coalesce(n, done) || iif(coalesce(n, done) BETWEEN 1 AND runs - 1, ' of ' || runs, '') AS n, iif(n, printf('%+.4g', mean), NULL) AS difference,
        CASE WHEN n >= 2 THEN printf('%+.4g to %+.4g', mean - half, mean + half) END AS "95 %",
        CASE WHEN done = 0 THEN 'missing: ' || fate WHEN best IS NULL THEN 'no claim' WHEN n IS NULL THEN 'nothing to compare it with'
             WHEN NOT claim_worse(yaml, name) THEN 'no claim' WHEN n < 3 THEN 'undecided (n = ' || n || ')'

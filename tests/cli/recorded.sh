@@ -38,8 +38,25 @@ for row in "1 | EMA 0.75 | 3 | +0.07731 | -0.09587 to +0.2505 | undecided" "1 | 
     "1 | CT schedule | 3 | +0.1417 | +0.08079 to +0.2026 | agrees" "2 | EMA 0.99 | 3 | +0.112 | -0.02104 to +0.2449 | undecided"; do
     check "verdict: $row" says "| fd-random | $row |"
 done
+# A question that is half done says so, also where it comes from a dump.
+run table ablation experiment=noise
+check "an arm that lacks two seeds" says "| lognormal (iCT) | fd-random | 1 | 0.05208 |  | 1 of 3 | 50000 |"
+run figure training "$(sql "SELECT id FROM run WHERE state = 'queued' LIMIT 1")" --out "$FOLDER/none"
+check "a run that has not begun has no curves" says "figure 'training' is empty"
+run table verdict experiment=noise
+check "a verdict that two thirds of the pairs are missing for" says "| uniform (CT) | 1 of 3 | +0.03453 |  | undecided (n = 1) | 50000 |"
+# The rule that calibration/hour.yaml states, over the recorded runs of the arms that both files name.
+for scale in desk hour; do
+    check "scale $scale has the rate that its calibration chose" same "$(sql "
+        SELECT rate FROM (SELECT p.run_id, p.arm, setting(r.config, 'train.lr') + 0 AS rate FROM run r JOIN plan p ON p.run_id = r.id
+                            JOIN experiment x ON x.id = p.experiment_id
+                           WHERE x.name = 'calibration_$scale' AND r.state = 'done' AND (p.arm LIKE 'iCT, %' OR p.arm LIKE 'CT, %'))
+          JOIN evaluation e USING (run_id) WHERE e.nfe = 1 AND e.metric = 'fd-random'
+         GROUP BY rate HAVING count(DISTINCT arm) = 2 ORDER BY sum(ln(value)) LIMIT 1")" \
+        "$(awk '$1 == "lr:" { print $2 + 0 }' experiments/scales/$scale.yaml)"
+done
 run table cifar10
-check "a run of another network than its scale's says so" says "| ours: cifar10_main, model.channels=128, model.blocks=4, train.steps=4600"
+check "a run of another network than its scale's says so" says "| ours: cifar10_main, model.channels=128, model.blocks=4, train.steps=4600, train.lr=0.0004"
 run table all --folder "$FOLDER/first"
 check "all tables" status_is 0
 check "a table in three formats" test -s "$FOLDER/first/tables/runs.md" -a -s "$FOLDER/first/tables/runs.csv" -a -s "$FOLDER/first/tables/runs.tex"

@@ -74,8 +74,8 @@ static void a_scale_has_other_values_instead(void **state) {
 /* ---- the repository's scales ---- */
 
 /* A rate is chosen by the plain runs of both methods: each arm of a calibration is one of them but for its
- * rate and seed, and for being judged at its end only. */
-static void calibration_is_plain(const char *scale) {
+ * rate and seed, for its length, and for being judged at its end only, by as many samples as usual. */
+static void calibration_is_plain(const char *scale, int share) {
     char file[64];
     snprintf(file, sizeof file, "experiments/calibration/%s.yaml", scale);
     Plan plan = planned(file, scale), ict = planned("experiments/cifar10_main.yaml", scale),
@@ -87,8 +87,10 @@ static void calibration_is_plain(const char *scale) {
         Text found = {0}, expected = {0};
         plain.seed = 1000;
         plain.train.optimiser.learning_rate = run->config.train.optimiser.learning_rate;
+        plain.train.steps /= share;
         plain.train.evaluations = 1;
         plain.train.evaluate_at[0] = 1;
+        plain.evaluation.samples_last = 0;
         config_print(&run->config, CONFIG_ALL, &found);
         config_print(&plain, CONFIG_ALL, &expected);
         assert_string_equal(text_view(&found), text_view(&expected));
@@ -102,8 +104,8 @@ static void calibration_is_plain(const char *scale) {
 
 static void a_rate_is_chosen_by_plain_runs(void **state) {
     (void)state;
-    calibration_is_plain("desk");
-    calibration_is_plain("hour");
+    calibration_is_plain("desk", 1);
+    calibration_is_plain("hour", 2);
 }
 
 /* A scale shortens both curricula by one factor, in every question that has original CT's as in plain CT: no

@@ -110,7 +110,7 @@ static void few_seeds_decide_nothing(void **state) {
     }
     store_value(store, "EMA", 7, 9); /* has nobody to be compared with */
     store_value(store, "other", 0, 2);
-    verdict_is(store, "EMA|2|+1|+1 to +1|undecided (n = 2)\nother|1|+1||no claim\n");
+    verdict_is(store, "EMA|2 of 3|+1|+1 to +1|undecided (n = 2)\nother|1|+1||no claim\n");
 }
 
 /* Nor must a run that was never made look as if nobody had asked for it. */
