@@ -150,7 +150,7 @@ FUZZERS  := $(patsubst %.c,$B/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Our CUDA kernels on the processor (tests/emulate): the parity tests of single ops, where no card's program is built and
 # the compiler knows C++.
-EMULATED := $(if $(filter 000yes,$(CUDA)$(STATIC)$(FUZZER)$(shell echo | $(CC) -fsyntax-only -xc++ - 2>/dev/null && echo yes)),ops products step choice)
+EMULATED := $(if $(filter 000yes,$(CUDA)$(STATIC)$(FUZZER)$(shell echo | $(CC) -fsyntax-only -xc++ - 2>/dev/null && echo yes)),ops products attention step choice)
 EMULATED_SOURCES := $(filter-out %/conv_parts.cu,$(CUDA_SOURCES)) $(addprefix core/backend/,device.c $(addprefix cuda/,ops.c conv.c linear.c product.c product_search.c)) \
 	$(wildcard tests/emulate/*.c tests/emulate/*.cc)
 EMULATED_OBJECTS := $(EMULATED_SOURCES:%=$B/emulated/%.o)

@@ -51,6 +51,10 @@ static inline int sides_close(void **state) {
     return 0;
 }
 
+/* Runs a program's tests; with PARITY_TESTS in the environment, those whose names it matches (* and ?). */
+#define SIDES_RUN(tests) \
+    (cmocka_set_test_filter(getenv("PARITY_TESTS")), cmocka_run_group_tests(tests, sides_open, sides_close))
+
 static inline void *side_memory(int side, size_t bytes) {
     Device *device = sides[side];
     assert_true(owned_count < MEMORY_MAX);

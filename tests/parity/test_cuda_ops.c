@@ -253,5 +253,5 @@ int main(void) {
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_norm),
     };
-    return cmocka_run_group_tests(tests, sides_open, sides_close);
+    return SIDES_RUN(tests);
 }

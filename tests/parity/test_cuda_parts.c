@@ -141,5 +141,5 @@ int main(void) {
         cmocka_unit_test(test_pool_into_a_room),
         cmocka_unit_test(test_bilinear_bytes),
     };
-    return cmocka_run_group_tests(tests, sides_open, sides_close);
+    return SIDES_RUN(tests);
 }

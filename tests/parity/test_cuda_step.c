@@ -344,5 +344,5 @@ int main(void) {
         cmocka_unit_test(test_embed),         cmocka_unit_test(test_consistency),
         cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_optimizer),
     };
-    return cmocka_run_group_tests(tests, sides_open, sides_close);
+    return SIDES_RUN(tests);
 }

@@ -33,6 +33,11 @@ static inline void types_run(void (*body)(void), int count) {
     sides[CUDA]->tf32 = false;
 }
 
+/* For what only fp32 takes. */
+static inline void fp32_only(void (*body)(void)) {
+    types_run(body, 1);
+}
+
 static inline void each_type(void (*body)(void)) {
     types_run(body, 3);
 }
