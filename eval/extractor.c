@@ -75,8 +75,7 @@ Extractor *extractor_random(const Dataset *like, Device *device) {
     return extractor;
 }
 
-/* ---------------------------------------------------------------------------------------------- the
- * classifier's file */
+/* ---- the classifier's file ---- */
 
 static void classifier_path(const Dataset *data, const char *folder, char path[1024]) {
     char name[128];
@@ -141,7 +140,7 @@ void extractor_close(Extractor *extractor) {
     free(extractor);
 }
 
-/* ---------------------------------------------------------------------------------------------- running */
+/* ---- running ---- */
 
 void extractor_run(Extractor *extractor, const uint8_t *images, int count, float *outputs) {
     Device *device = extractor->device;

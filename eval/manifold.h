@@ -1,9 +1,12 @@
 /* How much of the samples lies among real images, and how much of the real images among samples, by balls
  * around every point that reach to its k-th nearest neighbour.
  *
- *   precision  share of samples inside some real image's ball      recall  share of real images inside some
- * sample's ball (Kynkaanniemi et al. 2019; k = 3) density    real balls around a sample, over k coverage
- * share of real images with a sample in their ball (Naeem et al. 2020; k = 5)
+ *   precision   share of samples inside some real image's ball
+ *   recall      share of real images inside some sample's ball
+ *   density     real images' balls around a sample, over k
+ *   coverage    share of real images with a sample in their ball
+ *
+ * The first two are of Kynkaanniemi et al. 2019 (k = 3), the others of Naeem et al. 2020 (k = 5).
  */
 #ifndef ICT_EVAL_MANIFOLD_H
 #define ICT_EVAL_MANIFOLD_H

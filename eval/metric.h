@@ -2,10 +2,11 @@
  * `precision-vgg16`; on Inception the field's own names: `fid`, `kid`, `is`, `precision`, `recall`. So a
  * number that is called FID is one.
  *
- *   fd, fid            Frechet distance (moments.h)
- *   kd, kid            kernel distance over random subsets (kernel_distance.h), with `-deviation` over
- * subsets precision, recall  k = 3; density, coverage: k = 5 (manifold.h) is                 inception score
- * over 10 parts (inception_score.h), with `-deviation` over parts
+ *   fd, fid             Frechet distance (moments.h)
+ *   kd, kid             kernel distance over random subsets, with `-deviation` over them (kernel_distance.h)
+ *   precision, recall   third neighbour (manifold.h)
+ *   density, coverage   fifth neighbour (manifold.h)
+ *   is                  inception score over 10 parts, with `-deviation` over them (inception_score.h)
  */
 #ifndef ICT_EVAL_METRIC_H
 #define ICT_EVAL_METRIC_H

@@ -66,8 +66,7 @@ void moments_merge(Moments *m, const Moments *other) {
     free(difference);
 }
 
-/* ---------------------------------------------------------------------------------------------- Frechet
- * distance */
+/* ---- Frechet distance ---- */
 
 static double *covariance(const Moments *m) {
     const int d = m->dimension;

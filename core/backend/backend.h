@@ -1,15 +1,15 @@
-/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and
- * the arguments of every op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a
+/* The whole contract with a device: tensors, two structs of function pointers (Device, Ops), and the
+ * arguments of every op. `cpu/` and `cuda/` implement it, one file per op family; nobody else knows how a
  * device works.
  *
  * Conventions
  *  - Tensors are NHWC and own nothing. Matrices are tensors with h = w = 1 or with rows = n*h*w.
  *  - Ops neither allocate nor synchronise. What an op needs (a library's plan, scratch memory) is made by its
- * `prepare` once per graph node; the graph owns the scratch memory and passes it as `workspace`.
+ *    `prepare` once per graph node; the graph owns the scratch memory and passes it as `workspace`.
  *  - What is absent (bias, residual, mask, statistics) is NULL or a tensor without data: never another entry.
  *  - Every op is deterministic: same device kind, same thread count, same plan, same bits.
  *  - Gradients: backward ops compute  out = gradient * dy_scale (+ add_scale * add);  `add` may be `out`
- * itself, which is how gradients accumulate.
+ *    itself, which is how gradients accumulate.
  *  - Per-step numbers (rates, decays, N) are read from device memory, so that a captured step stays valid.
  */
 #ifndef ICT_BACKEND_BACKEND_H
@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---------------------------------------------------------------------------------------------- arguments */
+/* ---- arguments ---- */
 
 /* Convolution, weights OHWI, `pad` on every side. */
 typedef struct ConvShape {
@@ -349,7 +349,7 @@ typedef struct OptimizerStep {
     void *workspace;      /* optimizer_workspace() bytes */
 } OptimizerStep;
 
-/* --------------------------------------------------------------------------------------------- the device */
+/* ---- the device ---- */
 
 typedef struct Device Device;
 

@@ -1,9 +1,9 @@
 /* Errors. Two kinds, as everywhere in this project:
  *
  *  - things the world does to us (a missing file, a bad key): functions return bool, take an `Error *` last,
- * and the text says what failed, where, and what to do about it;
+ *    and the text says what failed, where, and what to do about it;
  *  - mistakes of our own in the numeric core: CHECK() prints file:line and the run's context, then aborts.
- * That is safe because each run is its own process.
+ *    That is safe because each run is its own process.
  */
 #ifndef ICT_BASE_ERROR_H
 #define ICT_BASE_ERROR_H

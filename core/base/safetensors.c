@@ -16,8 +16,7 @@ typedef struct Storage {
     size_t data_size;
 } Storage;
 
-/* ------------------------------------------------------------------------------------------ small questions
- */
+/* ---- small questions ---- */
 
 size_t safetensor_dtype_size(const char *dtype) {
     static const struct {
@@ -55,7 +54,7 @@ const char *safetensors_metadata(const SafeTensors *file, const char *key) {
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------ the header */
+/* ---- the header ---- */
 
 /* A whole number from 0 to 2^53: what a double holds exactly. */
 static bool json_whole(const cJSON *item, int64_t *value) {
@@ -156,7 +155,7 @@ static bool entries_parse(const cJSON *header, const Storage *storage, SafeTenso
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------ the whole */
+/* ---- the whole ---- */
 
 static int compare_places(const void *a, const void *b) {
     const SafeTensor *s = a, *t = b;
@@ -251,7 +250,7 @@ void safetensors_close(SafeTensors *file) {
     *file = (SafeTensors){0};
 }
 
-/* ------------------------------------------------------------------------------------------ the checksum */
+/* ---- the checksum ---- */
 
 /* FNV-1a by words of eight bytes: any one changed word changes the result. */
 static uint64_t hash_continue(uint64_t hash, const void *bytes, size_t size) {

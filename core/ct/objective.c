@@ -1,10 +1,11 @@
 /* One micro-batch of consistency training, in the order of the papers' algorithm:
  *
  *     x0, i, z   drawn
- *     teacher    f(x0 + sigma_i z, sigma_i)          weights theta^- (those of the student without a teacher
- * EMA) student    f(x0 + sigma_{i+1} z, sigma_{i+1})  weights theta loss       lambda(sigma_i) d(student,
- * teacher), its gradient through the student alone
+ *     teacher    f(x0 + sigma_i z, sigma_i)            weights theta^-
+ *     student    f(x0 + sigma_{i+1} z, sigma_{i+1})    weights theta
+ *     loss       lambda(sigma_i) d(student, teacher)   its gradient through the student alone
  *
+ * theta^- is an average of theta where the teacher has an EMA, and theta itself where it has none (iCT).
  * The teacher's pass keeps nothing for a backward pass but is the same network otherwise: the same plans, the
  * same kernels, and the same dropout masks, because it asks for the same random numbers. So what remains of
  * the difference is the difference of the inputs, and equal inputs give exactly 0.
@@ -34,7 +35,7 @@ struct Objective {
     float *distance; /* for a micro-batch */
 };
 
-/* ------------------------------------------------------------------------------------------ memory */
+/* ---- memory ---- */
 
 static void *memory(Objective *o, size_t count, size_t size) {
     return o->device->allocate(o->device, count * size);
@@ -152,7 +153,7 @@ void objective_set_levels(Objective *o, const LevelTable *host) {
     device->synchronise(device);
 }
 
-/* ------------------------------------------------------------------------------------------ a micro-batch */
+/* ---- a micro-batch ---- */
 
 static void batch_draw(Objective *o, DrawKey draw) {
     const Ops *ops = o->device->ops;

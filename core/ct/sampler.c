@@ -31,7 +31,7 @@ struct Sampler {
     Replay denoise;
 };
 
-/* ------------------------------------------------------------------------------------------ memory */
+/* ---- memory ---- */
 
 static Tensor tensor_make(Sampler *s, DType dtype, int h, int w, int c) {
     Tensor tensor = {.dtype = dtype, .n = s->network.n, .h = h, .w = w, .c = c};
@@ -86,8 +86,7 @@ void sampler_free(Sampler *s) {
     free(s);
 }
 
-/* ------------------------------------------------------------------------------------------ a batch on the
- * host */
+/* ---- a batch on the host ---- */
 
 static void labels_set(Sampler *s, const int32_t *labels, int count) {
     const int classes = s->network.classes;
@@ -101,8 +100,7 @@ static void labels_set(Sampler *s, const int32_t *labels, int count) {
     s->device->copy(s->device, s->labels.data, s->one_hot, tensor_bytes(&s->labels), COPY_TO_DEVICE);
 }
 
-/* ------------------------------------------------------------------------------------------ a batch on the
- * device */
+/* ---- a batch on the device ---- */
 
 /* f, and the network's bare output, from the input, the noisy images and the levels. */
 static void denoise_enqueue(void *context) {
@@ -141,8 +139,7 @@ static void images_take(const Sampler *s, int count, float *out) {
     memcpy(out, s->landing, (size_t)count * (size_t)s->pixels * sizeof(float));
 }
 
-/* ------------------------------------------------------------------------------------------ whole requests
- */
+/* ---- whole requests ---- */
 
 /* The noisy images in s->x, and what the network sees of them: c_in x, or with `bare` x itself. */
 static void images_upload(Sampler *s, bool bare) {

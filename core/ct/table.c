@@ -2,8 +2,8 @@
  *
  *     f(x, sigma) = c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x, c_noise(sigma))          (CM appendix C)
  *
- * and for each pair of neighbours the cumulative probability. With c_skip(sigma_min) = 1 and c_out(sigma_min)
- * = 0, exactly, f is the identity at the lowest level whatever the network says: the boundary condition of a
+ * and for each pair of neighbours the cumulative probability. At sigma_min c_skip is 1 and c_out 0, exactly,
+ * so f is the identity at the lowest level whatever the network says: the boundary condition of a
  * consistency model.
  */
 #include "ct/ct.h"

@@ -1,9 +1,11 @@
 /* A network, recorded once as a list of fused ops and then run many times.
  *
- *   record   graph_conv(), graph_norm(), ... append one node each and return the Value (a tensor's number)
- * they make; prepare  derives the backward order, finds out when every buffer is born and dies, lays all of
- * them into one arena, and asks the backend for the plans of its convolutions; run      graph_forward() and
- * graph_backward() walk the list.
+ *   record    graph_conv(), graph_norm(), ... append one node each and return the Value (a tensor's number)
+ *             that it makes;
+ *   prepare   derives the backward order, finds out when every buffer is born and dies, lays all of them
+ *             into one arena, and asks the backend for what each op needs (the plan of a convolution);
+ *   run       graph_forward() and graph_backward() walk the list;
+ *   ask       what it costs, as numbers, as text, as measured times.
  *
  * There are two schedules over the same nodes and the same plans, hence with identical rounding: EVALUATE
  * keeps nothing (teacher, sampling), TRAIN keeps what the backward pass reads. A graph is recorded without a

@@ -40,8 +40,7 @@ static int *index_list(int count) {
     return list;
 }
 
-/* ---------------------------------------------------------------------------------------------- backward
- * order */
+/* ---- backward order ---- */
 
 float node_identity_scale(const Node *node, int input) {
     switch (node->kind) {
@@ -214,7 +213,7 @@ void backward_derive(Graph *graph) {
     free(pending.sums);
 }
 
-/* ---------------------------------------------------------------------------------------------- lifetimes */
+/* ---- lifetimes ---- */
 
 static size_t statistics_bytes(const Graph *graph, const Node *node, bool train) {
     if (node->kind == NODE_ATTENTION && train)
@@ -317,7 +316,7 @@ static void schedule_backward(Graph *graph, Schedule *schedule) {
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- the arena */
+/* ---- the arena ---- */
 
 static int by_size(const void *a, const void *b) {
     const Buffer *x = *(Buffer *const *)a, *y = *(Buffer *const *)b;

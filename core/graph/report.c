@@ -72,8 +72,7 @@ GraphCost graph_cost(const Graph *graph, GraphSchedule schedule) {
     return total;
 }
 
-/* ---------------------------------------------------------------------------------------------- the plan as
- * text */
+/* ---- the plan as text ---- */
 
 static void dump_value(const Graph *graph, Value value, FILE *out) {
     const ValueInfo *info = &graph->values[value];
@@ -124,8 +123,7 @@ void graph_dump(const Graph *graph, FILE *out) {
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- measured
- * times */
+/* ---- measured times ---- */
 
 typedef struct ProfileLine {
     double seconds, flops, bytes;

@@ -41,7 +41,7 @@ static float *gradient_at(float *gradients, ParamOffset offset) {
     return offset == NO_PARAM || !gradients ? NULL : gradients + offset;
 }
 
-/* ---------------------------------------------------------------------------------------------- forward */
+/* ---- forward ---- */
 
 static float *statistics_of(const Graph *graph, GraphSchedule s, const Node *node) {
     return buffer_data(graph, s, graph->schedules[s].statistics[node - graph->nodes]);
@@ -181,7 +181,7 @@ void graph_forward(Graph *graph, GraphSchedule schedule, const GraphRun *run) {
     for (int i = 0; i < graph->node_count; i++) node_forward(graph, schedule, &graph->nodes[i], run);
 }
 
-/* ---------------------------------------------------------------------------------------------- backward */
+/* ---- backward ---- */
 
 static Tensor gradient_tensor(const Graph *graph, Value value, int buffer) {
     if (value == NO_VALUE || buffer < 0) return (Tensor){0};

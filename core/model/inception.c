@@ -20,7 +20,7 @@ typedef struct Inception {
     const char *block; /* "Mixed_5b", or NULL in the stem */
 } Inception;
 
-/* ------------------------------------------------------------------------------------------ layers */
+/* ---- layers ---- */
 
 static ParamOffset tensor_declare(Inception *net, const char *layer, const char *part, Param param) {
     const char *block = net->block ? net->block : "";
@@ -62,7 +62,7 @@ static void join_place(Join *join, PartNode *part) {
     join->channels += part->c_out;
 }
 
-/* ------------------------------------------------------------------------------------------ convolutions */
+/* ---- convolutions ---- */
 
 /* A convolution, its batch norm and its rectifier, as the join's next channels, or (join NULL) alone. */
 static Value conv_record(Inception *net, const char *layer, Value x, int width, ConvNode conv, Join *join) {
@@ -122,7 +122,7 @@ static void heads_record(Inception *net, const Heads *heads) {
     graph_conv_parts(net->graph, heads->x, same_size(1, 1), heads->parts, heads->count);
 }
 
-/* ------------------------------------------------------------------------------------------ pooling */
+/* ---- pooling ---- */
 
 static Value max_halve(Inception *net, Value x) {
     return graph_pool(net->graph, x, POOL_MAX, 3, 2, 0);
@@ -150,7 +150,7 @@ static void mean_join(Inception *net, Value made, PartNode behind, Join *join) {
     graph_pool_part(net->graph, made, POOL_MEAN, 3, 1, 1, behind);
 }
 
-/* ------------------------------------------------------------------------------------------ blocks */
+/* ---- blocks ---- */
 
 /* For `width` channels of the whole network, on images of x's size or of less than half of it. */
 static Join block_begin(Inception *net, const char *block, Value x, int width, bool halve) {
@@ -244,7 +244,7 @@ static Value block_8(Inception *net, const char *block, Value x, PoolKind kind) 
     return join.room;
 }
 
-/* ------------------------------------------------------------------------------------------ the network */
+/* ---- the network ---- */
 
 static Value stem(Inception *net, Value x) {
     net->block = NULL;
@@ -305,7 +305,7 @@ InceptionNet inception_record(const InceptionSpec *spec, ParamSet *params, Graph
     return out;
 }
 
-/* ------------------------------------------------------------------------------------------ folding */
+/* ---- folding ---- */
 
 /* The values of "<layer>.<part>", where `weight` is named "<layer>.conv.weight". */
 static float *sibling(const ParamSet *params, float *values, const Param *weight, const char *part) {
@@ -333,7 +333,7 @@ static void layer_fold(const ParamSet *params, float *values, const Param *weigh
     }
 }
 
-/* ------------------------------------------------------------------------------------------ input */
+/* ---- input ---- */
 
 static float byte_value(InceptionInput input, int byte) {
     return input == INCEPTION_TF1 ? ((float)byte - 128.0f) / 128.0f

@@ -14,8 +14,7 @@ Builder builder_create(const ModelConfig *config, ParamSet *params, Graph *graph
     return b;
 }
 
-/* ---------------------------------------------------------------------------------------------- parameters
- */
+/* ---- parameters ---- */
 
 static Param param_named(const char *layer, const char *part) {
     Param param = {.trainable = true, .in_file = true};
@@ -53,7 +52,7 @@ static ParamOffset declare_constant(Builder *b, const char *layer, const char *p
     return param_declare(b->params, param);
 }
 
-/* ---------------------------------------------------------------------------------------------- layers */
+/* ---- layers ---- */
 
 Value layer_linear(Builder *b, const char *name, Value x, int c_in, int c_out, LayerInit init, bool bias,
                    Value residual) {
@@ -143,8 +142,7 @@ Value layer_resample(Builder *b, Value x, Resampling resampling, int pad) {
     return graph_resample(b->graph, x, b->tap_count, b->taps, pad, resampling == RESAMPLING_UP);
 }
 
-/* ---------------------------------------------------------------------------------------------- the residual
- * block */
+/* ---- the residual block ---- */
 
 typedef struct BlockName {
     char text[96];

@@ -52,8 +52,7 @@ void param_free(ParamSet *set) {
     *set = (ParamSet){0};
 }
 
-/* ---------------------------------------------------------------------------------------------- file order
- */
+/* ---- file order ---- */
 
 /* Rows are what the first axis counts. In a row a convolution's pixels change places with its input channels;
  * the rows of q, k and v are sorted. */
@@ -106,8 +105,7 @@ void param_from_file(const Param *param, const float *file, float *values) {
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- initial
- * values */
+/* ---- initial values ---- */
 
 static float init_bound(const Param *param) {
     switch (param->init) {

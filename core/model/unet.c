@@ -37,8 +37,7 @@ static bool attends(const Trunk *t, int resolution) {
     return false;
 }
 
-/* ---------------------------------------------------------------------------------------------- noise
- * embedding */
+/* ---- noise embedding ---- */
 
 static Value embed_noise(Trunk *t, int channels) {
     Builder *b = &t->b;
@@ -95,7 +94,7 @@ static void embed_adm(Trunk *t) {
     b->embedding = graph_act(b->graph, e, ACT_SILU);
 }
 
-/* ---------------------------------------------------------------------------------------------- encoder */
+/* ---- encoder ---- */
 
 static void push_skip(Trunk *t) {
     CHECK(t->skip_count < MAX_SKIPS, "more than %d skip connections", MAX_SKIPS);
@@ -174,7 +173,7 @@ static void encode(Trunk *t) {
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- decoder */
+/* ---- decoder ---- */
 
 static void decode_block(Trunk *t, int level, int i) {
     char part[32];
@@ -222,8 +221,7 @@ static void decode(Trunk *t) {
     graph_output(t->b.graph, t->net.output);
 }
 
-/* ---------------------------------------------------------------------------------------------- the network
- */
+/* ---- the network ---- */
 
 static void configure_song(Builder *b) {
     b->init = (LayerInit){INIT_XAVIER_UNIFORM, 1, 0};

@@ -1,12 +1,13 @@
 /* What files ask for now, as SQL functions:
  *
- *   experiment_setting(experiment, key)     of experiments/<experiment>.yaml, resolved as it would run, at
- * its own scale config_asked(config, file, arm, scale)  the configuration that the file gives this arm at
- * this scale, on the run's own data; beside it, a run that was given a setting on the command line, or that
- * an older text of file or scale made, is seen to be something else
+ *   experiment_setting(experiment, key)      of experiments/<experiment>.yaml, resolved as it would run, at
+ *                                            its own scale
+ *   config_asked(config, file, arm, scale)   the configuration that the file gives this arm at this scale, on
+ *                                            the run's own data
  *
- * NULL where there is no such file, arm, scale or key. A query asks about many runs of few files, so the last
- * plan is kept. */
+ * Beside the second, a run that was given a setting on the command line, or that an older text of file or
+ * scale made, is seen to be something else. NULL where there is no such file, arm, scale or key. A query asks
+ * about many runs of few files, so the last plan is kept. */
 #include "base/file.h"
 #include "config/config_key.h"
 #include "config/paths.h"

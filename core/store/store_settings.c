@@ -1,9 +1,8 @@
 /* What a run was and left behind, as SQL functions:
  *
  *   setting(config, key)                  of a stored configuration (run.config)
- *   own_protocol(config, protocol)        whether an evaluation was made as the run's own are: its rounding,
- * no repeats
- *
+ *   own_protocol(config, protocol)        whether an evaluation was made as the run's own are: with its
+ *                                         rounding, without repeats
  *   artifact_file(path)                   where a stored artifact lies now
  *   png_width(file)                       in pixels
  *

@@ -2,9 +2,9 @@
  * changed since. A mean over them would be of nothing, so queries about arms name them apart, as a grid
  * would, with two SQL functions:
  *
- *   settings_varying(config)        an aggregate: the keys in which the configurations of a group differ,
- * seed apart; '' for none settings_said(config, keys)     those keys' values, behind an arm's name: ",
- * train.lr=0.002"
+ *   settings_varying(config)      an aggregate: the keys in which the configurations of a group differ, seed
+ *                                 apart; '' for none
+ *   settings_said(config, keys)   those keys' values, behind an arm's name: ", train.lr=0.002"
  *
  * Only what belongs to a run's identity counts. A configuration that was stored before there was a key has
  * its default, and a file that was still to be trained ("any") is not another one. */

@@ -14,7 +14,7 @@
 
 #define FORMAT "ict-checkpoint-1"
 
-/* ------------------------------------------------------------------------------------------ the arrays */
+/* ---- the arrays ---- */
 
 typedef struct StateArray {
     char prefix[48];
@@ -39,7 +39,7 @@ static int state_arrays(const CheckpointState *state, StateArray arrays[MAX_ARRA
     return count;
 }
 
-/* ------------------------------------------------------------------------------------------ facts as text */
+/* ---- facts as text ---- */
 
 /* Numbers in hexadecimal floating point: exact and readable by strtod. */
 static char *meter_print(const Meter *meter) {
@@ -117,7 +117,7 @@ static bool facts_parse(const SafeTensors *file, CheckpointFacts *facts, Error *
            error_set(error, "its sums of metrics cannot be read");
 }
 
-/* ------------------------------------------------------------------------------------------ writing */
+/* ---- writing ---- */
 
 /* What the writer asks for, tensor by tensor: each array is fetched from the device when its first tensor is
  * due. */
@@ -190,7 +190,7 @@ bool checkpoint_write(const char *folder, const CheckpointState *state, const Ch
     return done;
 }
 
-/* ------------------------------------------------------------------------------------------ reading */
+/* ---- reading ---- */
 
 static bool arrays_read(const SafeTensors *file, const CheckpointState *state, Error *error) {
     Device *device = state->optimiser->device;
@@ -239,7 +239,7 @@ int checkpoint_micro_batch(const char *path) {
     return micro > 0 ? micro : 0;
 }
 
-/* ------------------------------------------------------------------------------------------ the folder */
+/* ---- the folder ---- */
 
 /* The step in "checkpoint-<step>.safetensors", -1 for other names. */
 static int64_t name_step(const char *name) {

@@ -82,7 +82,7 @@ bool classification_check(const ClassifierTask *task, const Dataset *data, Error
     return ranges_check(task, data, error) && classes_check(task, data, error);
 }
 
-/* ------------------------------------------------------------------------------------------ making it */
+/* ---- making it ---- */
 
 double classification_rate(const ClassifierTask *task, double peak, int64_t k, int64_t K) {
     const double t = ((double)k + 0.5) / (double)K, warmup = task->warmup;
@@ -174,7 +174,7 @@ void classification_free(Classification *c) {
     free(c);
 }
 
-/* ------------------------------------------------------------------------------------------ a micro-batch */
+/* ---- a micro-batch ---- */
 
 static void images_draw(Classification *c, DrawKey draw) {
     c->device->ops->batch_gather(c->device, &(BatchGather){.images = c->source.images,
@@ -232,7 +232,7 @@ ClassificationRecord classification_record(const Classification *c) {
     return (ClassificationRecord){.loss = c->loss, .correct = c->correct};
 }
 
-/* ------------------------------------------------------------------------------------------ scoring */
+/* ---- scoring ---- */
 
 /* Images first .. first + count - 1 of a set become the network's input; places past them keep what they
  * held. */

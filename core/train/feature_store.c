@@ -17,7 +17,7 @@
 #define WEIGHTS_FILE "weights.safetensors"
 #define DESCRIPTION "weights.yaml"
 
-/* ------------------------------------------------------------------------------------------ known ones */
+/* ---- known ones ---- */
 
 /* Published weights. `pins`: what the converter leaves in the metadata about the files that it read, and how
  * that begins: PyTorch's model zoo puts the beginning of the SHA-256 into the file's name, and for LPIPS's
@@ -86,7 +86,7 @@ static bool known_check(const Known *one, const SafeTensors *file, const Feature
                      second ? ": " : "", second ? one->pins[1][1] : "", one->how);
 }
 
-/* ------------------------------------------------------------------------------------------ places */
+/* ---- places ---- */
 
 static bool name_check(const char *name, Error *error) {
     const size_t length = strlen(name);
@@ -141,7 +141,7 @@ static void stored_each(const char *folder, void (*body)(const char *name, const
     if (count >= 0) free(entries);
 }
 
-/* ------------------------------------------------------------------------------------------ finding */
+/* ---- finding ---- */
 
 static void name_append(const char *name, const char *folder, void *context) {
     (void)folder;
@@ -199,7 +199,7 @@ bool features_find(const char *name, const char *folder, char path[1024], Hash *
     return hash_file(path, hash, error);
 }
 
-/* ------------------------------------------------------------------------------------------ importing */
+/* ---- importing ---- */
 
 static bool name_ends(const char *name, const char *end) {
     const size_t length = strlen(name), tail = strlen(end);
@@ -281,7 +281,7 @@ bool features_publish(const char *name, const char *path, const char *folder, co
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------ listing */
+/* ---- listing ---- */
 
 static void line_print(const char *name, const char *folder, void *context) {
     (void)context;

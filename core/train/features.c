@@ -18,7 +18,7 @@ const char *feature_kind_name(FeatureKind kind) {
     return kinds[kind];
 }
 
-/* ------------------------------------------------------------------------------------------ what it is */
+/* ---- what it is ---- */
 
 /* Size `axis` of a tensor; 0 when there is no such tensor, or the size is not one of a network. */
 static int tensor_size(const SafeTensors *file, const char *name, int axis) {
@@ -119,7 +119,7 @@ bool features_describe(const SafeTensors *file, FeatureSpec *spec, Error *error)
                      kind ? "'" : "");
 }
 
-/* ------------------------------------------------------------------------------------------ parameters */
+/* ---- parameters ---- */
 
 float *features_parameters(const SafeTensors *file, const ParamSet *params, const FeatureNet *net,
                            Error *error) {
@@ -155,7 +155,7 @@ bool features_check(const SafeTensors *file, const FeatureSpec *spec, Error *err
     return values != NULL;
 }
 
-/* ------------------------------------------------------------------------------------------ opening */
+/* ---- opening ---- */
 
 FeatureRequest features_request(const FeatureConfig *config, const Dataset *data, int images, bool tf32) {
     return (FeatureRequest){.n = images,

@@ -7,8 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* ------------------------------------------------------------------------------------------ numbers of a
- * step */
+/* ---- numbers of a step ---- */
 
 /* What multiplies m_hat / (sqrt(v) + epsilon): the rectification of RAdam times sqrt(1 - beta2^t). 0 stands
  * for the first steps, when the variance of the adaptive rate is not tractable (rho_t <= 5) and the step is
@@ -66,8 +65,7 @@ const char *ema_name(const OptimiserConfig *config, int i, char out[32]) {
     return out;
 }
 
-/* ------------------------------------------------------------------------------------------ state on the
- * device */
+/* ---- state on the device ---- */
 
 static float *zeros_allocate(const Optimiser *o) {
     float *memory = o->device->allocate(o->device, (size_t)o->total * sizeof(float));

@@ -36,7 +36,7 @@ typedef struct Measure {
     float *residual[2], *gradients[2]; /* host: of the batch; 0: fp32's */
 } Measure;
 
-/* ------------------------------------------------------------------------------------------ numbers */
+/* ---- numbers ---- */
 
 static double norm(const float *a, const float *b, int size) {
     double sum = 0;
@@ -89,8 +89,7 @@ Precision rounding_choice(const RoundingRow *rows, int count, int N) {
     return best ? best->precision : PRECISION_FP32;
 }
 
-/* ------------------------------------------------------------------------------------------ putting together
- */
+/* ---- putting together ---- */
 
 static void *host_make(size_t count) {
     float *host = calloc(count, sizeof *host);
@@ -212,7 +211,7 @@ static void measure_close(Measure *m) {
     param_free(&m->params);
 }
 
-/* ------------------------------------------------------------------------------------------ measuring */
+/* ---- measuring ---- */
 
 /* r of the micro-batch that was just run, into its place of the batch. */
 static void residual_read(const Measure *m, const Side *side, int first, float *batch) {

@@ -18,7 +18,7 @@ static bool hook_tick(const TrainHooks *hooks, const Tick *tick, Error *error) {
     return !hooks->on_tick || hooks->on_tick(hooks->context, tick, error);
 }
 
-/* ------------------------------------------------------------------------------------------ milestones */
+/* ---- milestones ---- */
 
 static bool every(int64_t step, int64_t steps) {
     return steps > 0 && step % steps == 0;
@@ -104,7 +104,7 @@ static bool milestones_pass(Trainer *t, const TrainHooks *hooks, Error *error) {
     return hooks->on_evaluation(hooks->context, t->step, t, error);
 }
 
-/* ------------------------------------------------------------------------------------------ the loop */
+/* ---- the loop ---- */
 
 /* The host does not run further ahead of a device than a second, so that it can be stopped; and one step of
  * it comes first, whose time is then known. */

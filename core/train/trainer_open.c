@@ -34,7 +34,7 @@ static bool setup_check(const TrainSetup *s, Error *error) {
     return !s->classifier || classification_check(s->classifier, data, error);
 }
 
-/* ------------------------------------------------------------------------------------------ opening */
+/* ---- opening ---- */
 
 static void weights_initialise(Trainer *t) {
     float *values = malloc((size_t)t->params.total * sizeof(float));
@@ -193,7 +193,7 @@ GraphCost trainer_cost(const Trainer *t) {
     return cost;
 }
 
-/* ------------------------------------------------------------------------------------------ sampling */
+/* ---- sampling ---- */
 
 /* Device memory of the named weights; NULL and an error that lists the names. */
 static const float *weights_named(const Trainer *t, const char *name, Error *error) {
@@ -224,7 +224,7 @@ bool trainer_sample(Trainer *t, const char *weights, const SamplerConfig *config
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------ a classifier */
+/* ---- a classifier ---- */
 
 ClassifierScore trainer_score(Trainer *t, ImageRange range) {
     CHECK(t->classification, "only classifiers are right or wrong");

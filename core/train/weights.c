@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------ numbers */
+/* ---- numbers ---- */
 
 /* IEEE half precision. Its bits, moved to where a float has them, are the number over 2^112, subnormals
  * included; infinities and NaN have an exponent of their own. (Not every compiler has _Float16.) */
@@ -51,7 +51,7 @@ static bool floats_read(const SafeTensor *tensor, float *out) {
     return convert != NULL;
 }
 
-/* ------------------------------------------------------------------------------------------ problems */
+/* ---- problems ---- */
 
 /* The first few names of one kind of problem, and how many there are. */
 typedef struct Problem {
@@ -87,7 +87,7 @@ static bool problems_report(Problems *p, const char *prefix, Error *error) {
     return none;
 }
 
-/* ------------------------------------------------------------------------------------------ loading */
+/* ---- loading ---- */
 
 static const SafeTensor *param_tensor(const SafeTensors *file, const char *prefix, const Param *param) {
     char name[sizeof((SafeTensor *)0)->name];
@@ -174,7 +174,7 @@ bool weights_load(const SafeTensors *file, const ParamSet *params, const char *p
     return problems_report(&problems, prefix, error);
 }
 
-/* ------------------------------------------------------------------------------------------ writing */
+/* ---- writing ---- */
 
 static SafeTensor tensor_of(const Param *p, const float *values, float *file) {
     SafeTensor tensor = {

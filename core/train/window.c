@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* ------------------------------------------------------------------------------------------ memory */
+/* ---- memory ---- */
 
 /* Most micro-batches of a step that is recorded as one. */
 enum { CAPTURED_MICRO_BATCHES = 16 };
@@ -44,7 +44,7 @@ void window_free(Trainer *t) {
     free(w->host_pair);
 }
 
-/* ------------------------------------------------------------------------------------------ one step */
+/* ---- one step ---- */
 
 int levels_at(const Trainer *t, int64_t k) {
     return t->classification ? 0 : ct_levels(t->setup.ct, k, t->setup.train->steps);
@@ -132,8 +132,7 @@ static void record_keep(Trainer *t, int i) {
     device->copy(device, w->reports + i, t->optimiser.report, sizeof(UpdateReport), COPY_ON_DEVICE);
 }
 
-/* ------------------------------------------------------------------------------------------ looking at them
- */
+/* ---- looking at them ---- */
 
 static void window_read(Trainer *t, int count) {
     Device *device = t->setup.device;

@@ -227,8 +227,7 @@ static void other_runs_are_refused(void **state) {
     }
 }
 
-/* ------------------------------------------------------------------------------------------ weights of
- * others */
+/* ---- weights of others ---- */
 
 /* Two parameters stored as `dtype` with the given bytes. */
 static bool foreign_load(Bench *b, const char *prefix, const SafeTensor *tensors, int count, float *values,

@@ -94,7 +94,7 @@ static void test_too_few_samples_are_refused(void **state) {
     moments_free(&m);
 }
 
-/* ---------------------------------------------------------------------------------------------- on shapes */
+/* ---- on shapes ---- */
 
 typedef struct Bench {
     Device *device;

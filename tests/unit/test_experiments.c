@@ -34,7 +34,7 @@ static Config paper(const char *file) {
     return run.config;
 }
 
-/* ------------------------------------------------------------------------------------------ the tables */
+/* ---- the tables ---- */
 
 /* Every key that the papers decide, with its value as the program writes it. A later table wins. */
 typedef struct Setting {
@@ -191,7 +191,7 @@ static const Published published[] = {
 };
 enum { PUBLISHED = sizeof published / sizeof *published };
 
-/* ------------------------------------------------------------------------------------------ the checks */
+/* ---- the checks ---- */
 
 /* NULL when the papers leave the key open. */
 static const char *published_value(const Published *row, const char *key) {

@@ -39,7 +39,7 @@ typedef struct Bench {
 
 static bool tells; /* the errors found, too, for whoever named files */
 
-/* ------------------------------------------------------------------------------------------ set-up */
+/* ---- set-up ---- */
 
 static const SafeTensor *stored(const Bench *b, const char *name) {
     const SafeTensor *tensor = safetensors_find(&b->file, name);
@@ -145,7 +145,7 @@ static GraphRun run_of(Bench *b) {
                       .dropout = b->model.dropout > 0};
 }
 
-/* ------------------------------------------------------------------------------------------ comparison */
+/* ---- comparison ---- */
 
 static double norm_of(const float *values, int64_t count) {
     double sum = 0;
@@ -199,7 +199,7 @@ static void check_gradients(const Bench *b) {
     if (tells) printf("# gradient of %s is off by %.2g of its norm\n", last->name, worst);
 }
 
-/* ------------------------------------------------------------------------------------------ tests */
+/* ---- tests ---- */
 
 static void test_output_and_gradients(void **state) {
     Bench *b = *state;

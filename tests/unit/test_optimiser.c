@@ -124,7 +124,7 @@ static void emas_are_called_by_their_number(void **state) {
     assert_string_equal(ema_name(&radam, 2, name), "ema:0.99993");
 }
 
-/* ------------------------------------------------------------------------------------------ on a device */
+/* ---- on a device ---- */
 
 enum { WEIGHTS = 9 };
 

@@ -42,7 +42,7 @@ typedef struct Bench {
     bool verbose;
 } Bench;
 
-/* ------------------------------------------------------------------------------------------ set-up */
+/* ---- set-up ---- */
 
 static const SafeTensor *stored(const Bench *b, const char *name) {
     const SafeTensor *tensor = safetensors_find(&b->file, name);
@@ -139,7 +139,7 @@ static int tear_down(void **state) {
     return scratch_remove(NULL);
 }
 
-/* ------------------------------------------------------------------------------------------ comparison */
+/* ---- comparison ---- */
 
 #define TOLERANCE 5e-5         /* found: below 1e-5 in tests/golden, 3e-5 up to N = 1281 */
 #define WEIGHTS_TOLERANCE 1e-3 /* of the way, and */

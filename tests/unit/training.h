@@ -13,8 +13,7 @@
 #include "tests/unit/toy.h"
 #include "base/safetensors.h"
 
-/* ------------------------------------------------------------------------------------------ a run and its
- * record */
+/* ---- a run and its record ---- */
 
 enum { MAX_EVENTS = 256 };
 
@@ -113,7 +112,7 @@ static inline TrainEnd run_once(Run *run) {
     return end;
 }
 
-/* ------------------------------------------------------------------------------------------ comparisons */
+/* ---- comparisons ---- */
 
 /* All arrays in the checkpoints of a step, bit for bit. */
 static inline void checkpoints_equal(const Run *a, const Run *b, int64_t step) {

@@ -9,8 +9,9 @@
  * transform, products and output transform while they are in the second-level cache.
  *
  * The gradient with respect to x is the same with the mirrored, transposed weights. The gradient with respect
- * to the weight is the adjoint of the formula in g: with D = B' d B and E = A dy A',  dg = G' [ sum_tiles E *
- * D ] G.
+ * to the weight is the adjoint of the formula in g: with D = B' d B and E = A dy A',
+ *
+ *     dg = G' [ sum_tiles E * D ] G.
  *
  * Rounding: the transforms add numbers of different size, so errors are some times those of the plain sum
  * (measured in core/backend/README.md), far below what fp32 training notices.

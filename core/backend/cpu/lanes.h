@@ -3,8 +3,10 @@
  * any processor, while an OpenMP `reduction` would add in the order of whatever vector length a build happens
  * to use.
  *
- *     for (; i + LANES <= end; i += LANES) block(..., i, LANES, &sum);   // always inlined: LANES is a
- * constant block(..., i, end - i, &sum);
+ *     for (; i + LANES <= end; i += LANES) block(..., i, LANES, &sum);
+ *     block(..., i, end - i, &sum);
+ *
+ * `block` is always inlined, so that LANES is a constant to the compiler.
  */
 #ifndef ICT_BACKEND_CPU_LANES_H
 #define ICT_BACKEND_CPU_LANES_H

@@ -6,9 +6,9 @@
  *      A = sum_c (slope S) / count,  B = sum_c (slope T) / count.
  *
  * Everything else follows from the sums: dgamma = factor T, dbeta = factor S, dscale = gamma T + beta S,
- * dshift = S, and the bias before the statistics, whose gradient is the sum of dx over the pixels, is slope S
- * - pixels A - B U. dv is kept between the passes in the thread's slab, because exponentials and random masks
- * cost more than reading it again.
+ * dshift = S; and the gradient of the bias before the statistics, being the sum of dx over the pixels, is
+ * slope S - pixels A - B U. dv is kept between the passes in the thread's slab, because exponentials and
+ * random masks cost more than reading it again.
  */
 #include "backend/cpu/norm.h"
 #include <string.h>

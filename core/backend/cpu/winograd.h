@@ -1,7 +1,7 @@
 /* The transforms of Winograd's F(4x4, 3x3): one vector of channels of one tile at a time. conv_winograd.c
  * says what they are for. The matrices follow from the points 0, a, -a, b, -b and infinity at which the
- * polynomials behind the algorithm are evaluated; with ab = 1, s = a^2 + b^2, u = 2 a^2 (a^2 - b^2), v = 2
- * b^2 (b^2 - a^2) they are
+ * polynomials behind the algorithm are evaluated; with ab = 1, s = a^2 + b^2, u = 2 a^2 (a^2 - b^2) and
+ * v = 2 b^2 (b^2 - a^2) they are
  *
  *          1   0   -s   0   1  0             1  1   1   1   1   0            1     0     0
  *          0 -ab^2 -b^2  a  1  0             0  a  -a   b  -b   0            1/u  a/u  a^2/u

@@ -2,8 +2,10 @@
  * fp32. As a product it reads the features once. A column is a tap of an output channel, in the weight's own
  * order [c_out][taps]:
  *
- *     forward   P[column][pixel] = sum_c W[column][c] x[pixel][c],   y[p][o] = sum over taps of P[o, tap][p +
- * tap] data      Q[column][pixel] = dy[pixel - tap][o],               dx[pixel][c] = sum over columns of Q W
+ *     forward   P[column][pixel] = sum_c W[column][c] x[pixel][c]
+ *               y[p][o] = sum over taps of P[o, tap][p + tap]
+ *     data      Q[column][pixel] = dy[pixel - tap][o]
+ *               dx[pixel][c] = sum over columns of Q W
  *     weight    dW[column][c] = sum over pixels of Q x
  *
  * fp32 factors are cut in two of 16 bits, a = high + low, which keeps 16 bits of them in bf16 and 22 in fp16

@@ -1,7 +1,7 @@
 /* pretend: a library to preload (LD_PRELOAD) that shows a program another clock or another file system.
  *
- *     PRETEND_CLOCK=FILE       the wall clock is off by the number of seconds in FILE, which may change at
- * any time PRETEND_SYSTEM=0x6969    every file system has this number in statfs(2) (0x6969: NFS)
+ *     PRETEND_CLOCK=FILE       the wall clock is off by the number of seconds in FILE, which may change
+ *     PRETEND_SYSTEM=0x6969    every file system has this number in statfs(2) (0x6969: NFS)
  *
  * The clock is read without a system call, so that it cannot be met where obstruct.c meets writes. */
 #define _GNU_SOURCE
