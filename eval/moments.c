@@ -1,3 +1,4 @@
+/* Batches are merged by the means' differences (Chan et al. 1979), not by sums of squares, which cancel. */
 #include "eval/moments.h"
 #include <cblas.h>
 #include <lapacke.h>

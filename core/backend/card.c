@@ -1,3 +1,5 @@
+/* Each reason why a program cannot compute on a card, asked for from the driver upwards, so that the message
+ * names the first thing to mend and not what follows from it. */
 #include "backend/card.h"
 
 /* Compute capability 8.0 is the first with bf16. cuDNN 9.14 is the oldest that was tried. */

@@ -1,4 +1,5 @@
-/* A line begins with a newline, so that one cut off by a crash spoils no other. */
+/* Choices as lines of a file, in lists. A line begins with a newline, so that one cut off by a crash spoils
+ * no other. */
 #include "backend/choice.h"
 #include "base/error.h"
 #include "base/file.h"

@@ -1,3 +1,5 @@
+/* Every way runs a lap or more, and the shortest lap counts, since all that can disturb a lap makes it
+ * longer. Where there is time, the close ones then run a final under load; race.h says why. */
 #include "backend/race.h"
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* The first run is never recorded: what a library loads on first use cannot be. */
 #include "backend/replay.h"
 
 /* A profiler's ranges belong to work that is enqueued, so nothing is recorded while they are wanted. */

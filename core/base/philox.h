@@ -23,10 +23,9 @@ enum {
     STREAM_INIT = 1,  /* sample = parameter number, element = element of the parameter */
     STREAM_ORDER = 2, /* data order: key of the epoch's permutation */
     STREAM_FLIP = 3,
-    STREAM_LEVEL = 4, /* index of the noise level */
-    STREAM_NOISE = 5, /* z of training */
-    STREAM_LATENT =
-        6, /* x_T and z of sampling: sample = seed of the image, step = number of the sampling step */
+    STREAM_LEVEL = 4,    /* index of the noise level */
+    STREAM_NOISE = 5,    /* z of training */
+    STREAM_LATENT = 6,   /* x_T and z of sampling: sample = the image's seed, step = the sampling step */
     STREAM_DATA = 7,     /* built-in data sets */
     STREAM_FEATURE = 8,  /* random feature networks */
     STREAM_EVALUATE = 9, /* subsets in metrics */

@@ -1,3 +1,5 @@
+/* Rates beside a step's: each is measured for at least the seconds asked for, and what warms the device up
+ * does not count. */
 #include "command/bench_rates.h"
 
 #include "base/log.h"

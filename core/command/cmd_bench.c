@@ -347,7 +347,7 @@ static int bench_run(int argc, char **argv) {
          "instead: the rate of an Inception's weights (.safetensors) on images of 32 x 32"},
         {"dump", 0, OPTION_FLAG, &bench.dump, NULL, "also the plan: every node, its buffers and their lives"},
         {"tune", 0, OPTION_TEXT, &bench.tuned, "FILE",
-         "time every convolution; append what was chosen to FILE (core/backend/cuda/plans)"},
+         "race every convolution and large product; append the choices to FILE (core/backend/cuda/plans)"},
         {"session", 0, OPTION_TEXT, &bench.session, "NAME",
          "keep what is measured in the database, under this name"},
         {"peer", 0, OPTION_TEXT, &bench.peer, "FILE",

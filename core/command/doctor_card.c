@@ -1,3 +1,5 @@
+/* Nothing here opens a card: networks are recorded and planned without one (train/fit.h), so the question can
+ * be asked of a card that one has not got. */
 #include "command/doctor_card.h"
 
 #include "base/file.h"

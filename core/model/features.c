@@ -1,3 +1,4 @@
+/* Networks of perceptual distances recorded from images to taps, and the constants that no file holds. */
 #include "model/features.h"
 
 #include <stdio.h>

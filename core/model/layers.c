@@ -1,3 +1,4 @@
+/* A layer declares its parameters and records its ops in one place, so that the two cannot drift apart. */
 #include "model/layers.h"
 #include <stdarg.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Parameters by name, their order in files and in memory, and their first values, drawn by all threads: one
+ * core would take seconds for the largest networks. */
 #include "model/param.h"
 #include "base/philox.h"
 #include "graph/graph.h"

@@ -1,3 +1,5 @@
+/* Gathered batches have a slot for every step of a window, because the host may be that far ahead of the
+ * copies. */
 #include "train/source.h"
 
 #include "backend/order.h"

@@ -3,8 +3,8 @@
  *
  * Why not a BLAS: products here are small and skinny, many run at once on one thread each, the bias, the
  * residual and the gradient that is already there must not cost another pass over memory, and OpenBLAS 0.3.21
- * takes processors that it does not know (Intel's Emerald Rapids) for a Pentium 4 of 2004, at a sixth of
- * their speed.
+ * takes processors that it does not know (Intel's Emerald Rapids) for a Pentium 4 of 2004, at a fifth of what
+ * is reached here (measured in core/backend/README.md).
  *
  * A tile of C is held in registers (12 x 32 floats with AVX-512, 6 x 16 with AVX2) while the kernel walks
  * along the depth, some of it at a time so that long sums round less. The sum over the depth runs in an order

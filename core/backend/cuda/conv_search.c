@@ -1,5 +1,5 @@
 /* Which configuration runs a convolution: the first CANDIDATES deterministic ones that cuDNN recommends are
- * raced (backend/race.h), because its first choice is now and then a tenth or a fortieth as fast as the best
+ * raced (backend/race.h), because its first choice is now and then half or a fortieth as fast as the best
  * (README of core/backend). Plans are cheap, a tenth of a millisecond each; running them is what takes time.
  * What was found is kept for the life of the device: the same shape is asked for by every block of a network,
  * and by every network.
