@@ -72,7 +72,7 @@ endif
 CUDA_SOURCES := $(wildcard core/backend/cuda/*.cu)
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
 ifeq ($(CUDA),auto)
-override CUDA := $(if $(and $(CUDA_SOURCES),$(CUDA_HOME),$(wildcard /dev/nvidia0)),1,0)
+override CUDA := $(if $(and $(CUDA_SOURCES),$(CUDA_HOME),$(wildcard /dev/nvidia[0-9]*)),1,0)
 endif
 ifeq ($(CUDA),1)
 ifeq ($(CUDA_SOURCES),)

@@ -32,8 +32,8 @@ bool device_open(const char *spec, int threads, Device **device, Error *error) {
     return cuda_open(index, threads, device, error);
 #else
     return error_set(error,
-                     "device '%s': this program was built without CUDA; build it with `make CUDA=1` "
-                     "(needs nvcc and cuDNN), or use --device cpu",
+                     "device '%s': this program was built without CUDA; with CUDA=1 in the environment "
+                     "./run builds one that has it (needs nvcc and cuDNN); or use --device cpu",
                      spec);
 #endif
 }

@@ -40,7 +40,7 @@ run doctor
 if says "built without CUDA" >/dev/null; then
     run "${TINY[@]}" --device cuda
     check "a card that this build cannot use ends with 2" status_is 2
-    check "and the message says how to build for it" says "make CUDA=1"
+    check "and the message says how to build for it" says "CUDA=1 in the environment"
     run sample abc --device cuda:1x
     check "a device that is none ends with 2" status_is 2
     rm -rf "$FOLDER/runs"

@@ -305,7 +305,7 @@ static void test_device_names(void **state) {
     device_close(opened);
 #if !ICT_CUDA
     assert_false(device_open("cuda:0", 0, &opened, &error));
-    assert_non_null(strstr(error.text, "make CUDA=1"));
+    assert_non_null(strstr(error.text, "CUDA=1 in the environment"));
 #endif
 }
 
