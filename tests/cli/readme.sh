@@ -11,6 +11,7 @@ COMMANDS=$(sed -nE 's/^    ((\.\/run|make) [^#]*[^# ]) *(#.*)?$/\1/p' README.md)
 known() {
     local line=$1 id=${2:-} images=${3:-}
     line=${line//PATH\/TO\/images.zip/$images}
+    line=${line//PATH\/TO\/cifar-10-binary.tar.gz/$FOLDER/cifar.tar.gz}
     line=${line// ID/ $id}
     line=${line// DIR/ $FOLDER/exported}
     read -ra words <<<"$line"
@@ -39,6 +40,8 @@ known "./run experiments/quickstart.yaml" >/dev/null 2>&1
 id=$(sql "SELECT id FROM run" | head -n 1)
 known "./run sample ID --seeds 0-63" "$id" >/dev/null 2>&1
 rm -f "$FOLDER/images/grid.png"
+for i in 1 2 3 4 5; do head -c $((4 * 3073)) /dev/zero >"$FOLDER/data_batch_$i.bin"; done # four black airplanes each
+tar -C "$FOLDER" -czf "$FOLDER/cifar.tar.gz" data_batch_{1..5}.bin
 while read -r line; do
     check "$line" known "$line" "$id" "$FOLDER/images"
 done <<<"$COMMANDS"
