@@ -2,9 +2,9 @@
  * CSV, LaTeX, or drawn by gnuplot (paper_figs/<name>.gp).
  *
  * A .sql file opens with comment lines `-- title: ...` and `-- caption: ...`; after them comes one SELECT,
- * whose parameters (:run, :experiment, ...) the command line or the harness gives; $scale and the like may be
- * left out and are NULL then. `-- begins with: NAME` puts paper_figs/parts/NAME.sql, the beginning that
- * several questions share, before it. Columns keep the SELECT's names.
+ * whose parameters (:run, :experiment, ...) the command line, the report or answers_all() gives; $scale and
+ * the like may be left out and are NULL then. `-- begins with: NAME` puts paper_figs/parts/NAME.sql, the
+ * beginning that several questions share, before it. Columns keep the SELECT's names.
  */
 #ifndef ICT_ANSWERS_ANSWERS_H
 #define ICT_ANSWERS_ANSWERS_H

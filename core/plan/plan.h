@@ -1,6 +1,7 @@
 /* From YAML files, overrides and a scale to the list of runs they mean. The rules are in
  * experiments/README.md: settings are applied in the order base chain, own settings, `set`, scale (its file,
- * then the experiment's `scales`), arm, grid point, command line. */
+ * then the experiment's `scales`), arm, what the scale has instead of single values, grid point, command
+ * line. */
 #ifndef ICT_PLAN_PLAN_H
 #define ICT_PLAN_PLAN_H
 
@@ -10,8 +11,7 @@
 typedef struct RunSpec {
     char id[16];         /* first digits of the hash of identity configuration and data hash */
     char experiment[64]; /* the YAML's name */
-    char arm[96]; /* "EMA 0.99", "" without arms; grid points other than seed are part of it: "EMA 0.99,
-                     ct.s1=160" */
+    char arm[96];        /* "" without arms; grid points but the seed are in it: "EMA 0.99, ct.s1=160" */
     char scale[16];
     Config config;
     char data_hash[65];

@@ -6,7 +6,7 @@
 #include "store/store.h"
 
 /* This process, this host, and of the source tree under `root` the commit and what has changed since
- * ("unknown" and nothing where git or the history is absent). The harness asks once, when it starts: later
+ * ("unknown" and nothing where git or the history is absent). The queue asks once, when it starts: later
  * edits are not what runs. */
 Provenance provenance_of_source(const char *root);
 

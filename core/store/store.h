@@ -3,7 +3,7 @@
  * sqlite3.h.
  *
  * A run that is running belongs to one process, known by host and process id. Whoever wants to run it claims
- * it first, in one transaction, so that two harnesses on one database never do the same work twice; every
+ * it first, in one transaction, so that two queues on one database never do the same work twice; every
  * later write on the run's behalf is refused once somebody else holds it. */
 #ifndef ICT_STORE_STORE_H
 #define ICT_STORE_STORE_H

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The harness beats every 15 s for its children, so five minutes are twenty beats missed. */
+/* The queue beats every 15 s for its children, so five minutes are twenty beats missed. */
 enum { LOST_SECONDS = 300 };
 
 static const char *const state_names[] = {"queued",      "running",  "done", "failed",
@@ -252,7 +252,8 @@ static bool start(Store *store, const char *id, const Provenance *from, int64_t 
                        now, step, id, from->host, (int64_t)getppid(), process_mark(from->pid, mark)))
         return false;
     if (!changed_one(store))
-        return error_set(error, "%s: run %s is not claimed by this harness; start it with `./run FILE.yaml`",
+        return error_set(error,
+                         "%s: run %s is not claimed by whoever started this; start it with `./run FILE.yaml`",
                          store->path, id);
     return rows_after(store, id, step, error);
 }

@@ -1,4 +1,4 @@
-/* Runs a plan: one child process a run, some at a time, each run at most once however many harnesses share
+/* Runs a plan: one child process a run, some at a time, each run at most once however many queues share
  * the database. Asking again is resuming: what is done is skipped, what was interrupted goes on from its
  * checkpoint. */
 #ifndef ICT_WORKER_QUEUE_H
