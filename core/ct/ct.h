@@ -36,9 +36,8 @@ typedef struct CtConfig {
     NoiseLaw noise;
     double p_mean, p_std; /* of ln sigma, lognormal law */
     Weighting weighting;
-    Distance
-        distance;   /* l2 squared; l2 and l1 means over the image's elements; perceptual: LPIPS, per image */
-    double huber_c; /* 0: 0.00054 sqrt(d) */
+    Distance distance; /* l2 is squared; l2 and l1 are means over the image's elements */
+    double huber_c;    /* 0: 0.00054 sqrt(d) */
     FeatureConfig perceptual;
     double teacher_ema; /* 0: teacher = stopgrad(student); mu, or mu_0 of the CT schedule */
     TeacherSchedule teacher_schedule;

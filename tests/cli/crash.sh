@@ -24,7 +24,7 @@ check "--retry ends with 0" status_is 0
 check "it goes on from the checkpoint" says "resumed from"
 check "all are done now" same "$(sql "SELECT count(*) FROM run WHERE state = 'done'")" 3
 
-# Several at a time, two harnesses on one database: every run is run once.
+# Several at a time, two queues on one database: every run is run once.
 command=("${TINY[@]}" train.steps=20 "seed=10,11,12,13" --jobs 2)
 "$ICT" "${command[@]}" >"$FOLDER/other" 2>&1 &
 other=$!
@@ -32,7 +32,7 @@ run "${command[@]}"
 wait $other
 other_status=$?
 both() { ((status == 0 || status == 75)) && ((other_status == 0 || other_status == 75)); }
-check "two harnesses side by side end well" both
+check "two queues side by side end well" both
 check "and have done all runs" same "$(sql "SELECT count(*) FROM run WHERE seed >= 10 AND state = 'done'")" 4
 ends() { cat "$FOLDER"/runs/*/log.txt | grep -c "^done at step 20 "; }
 check "each of them once" same "$(ends)" 4

@@ -69,7 +69,7 @@ data set exchanged after a run     | stored && go_set && exchanged && go_set    
 training diverges                  | fresh && go_far                                                               | 1 | diverged at step;(N =;1 done, 1 failed | readable
 
 # ---- processes, clocks, machines
-two harnesses, one run             | fresh && start "step 45/" && meanwhile                                        | 75 | is being run by process | same_bits
+two queues, one run                | fresh && start "step 45/" && meanwhile                                        | 75 | is being run by process | same_bits
 two databases, one folder          | fresh && start "step 45/" && meanwhile --db "$HERE/b.db" --folder "$HERE"     | 2 | is in use by another process;--folder | same_bits
 a run is killed                    | fresh && start "step 45/" && kill -KILL "$(worker)" && await                  | 1 | killed by signal 9;the same command goes on | same_bits
 its parent is killed               | fresh && start "step 45/" && kill -KILL $PARENT && await; wait_for 60 idle    | 137 | step 5/ | same_bits

@@ -15,7 +15,7 @@ check "the run gets under way" wait_for 60 log_says "step 45/"
 check "the worker can be killed" kill -KILL "$(sql "SELECT pid FROM run")"
 wait $parent
 status=$?
-check "the harness survives and ends with 1" status_is 1
+check "the queue survives and ends with 1" status_is 1
 check "it says what happened" says "killed by signal 9"
 check "the run counts as interrupted" state_is interrupted
 check "a checkpoint is there" test -e "$(echo "$FOLDER"/runs/*/checkpoint-40.safetensors)"
@@ -26,7 +26,7 @@ check "from a checkpoint" says "resumed from"
 check "the weights are those of the undisturbed run" same "$(weights_of "$FOLDER" 150)" "$(weights_of "$FOLDER/whole" 150)"
 check "so is the history of metrics" same "$(metrics_of "$FOLDER")" "$(metrics_of "$FOLDER/whole")"
 
-# The harness itself is killed: its children end, and nothing is left that looks alive.
+# The queue itself is killed: its children end, and nothing is left that looks alive.
 rm -rf "$FOLDER"/runs "$FOLDER"/ict.db*
 "$ICT" "${command[@]}" >"$FOLDER/out" 2>&1 &
 parent=$!
@@ -72,7 +72,7 @@ wait_while_alive() { # PROCESS COMMAND...: until the command succeeds or the pro
 }
 child_find() { worker=$(cat "/proc/$1/task/$1/children" 2>/dev/null) && worker=${worker% } && [[ -n $worker ]]; }
 
-# Chooses what is to die, the worker, the harness, or both at once as in a power cut, and waits for its moment.
+# Chooses what is to die, the worker, the queue, or both at once as in a power cut, and waits for its moment.
 moment_wait() { # HARNESS
     local moment=$((RANDOM % 4)) victim=$((RANDOM % 3)) step=$((RANDOM % 2 ? STEPS / 2 : STEPS))
     ((moment > 1)) || wait_while_alive "$1" child_find "$1"
@@ -131,7 +131,7 @@ while ((killed < KILLS)); do
     ((status != 2)) || break
 done
 echo "# $killed kills, $in_writing while a checkpoint was written, $in_evaluation while an evaluation was under way"
-go_on() { # a worker whose harness was killed as it was started may still be saving its state
+go_on() { # a worker whose queue was killed as it was started may still be saving its state
     launches=$((launches + 1))
     run "${command[@]}"
     says_not "is being run by"

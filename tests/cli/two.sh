@@ -1,6 +1,6 @@
 #!/bin/bash
 # shellcheck disable=SC1091,SC2034
-# Two harnesses on one database, a thousand ticks a run: every row of every tick is there once. First with an experiment each, then
+# Two queues on one database, a thousand ticks a run: every row of every tick is there once. First with an experiment each, then
 # both with the same one and its two seeds, which they share out.
 source "$(dirname "$0")/helpers.bash"
 TICKS=1000
