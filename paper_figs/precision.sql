@@ -1,5 +1,5 @@
 -- title: What low precision does to trained networks, at the most noise levels measured
--- caption: ||r - r32|| / ||r32|| of the residual r = f(student) - f(teacher), median and upper tenth over the images of one batch; cosine of the batch's gradient with fp32's; rate of both passes and the backward one. A card's default is the fastest precision whose median is at most 0.15 at N = 1281; of two within 5 %, the one nearer to fp32.
+-- caption: ||r - r32|| / ||r32|| of the residual r = f(student) - f(teacher), median and upper tenth over the images of one batch; cosine of the batch's gradient with fp32's; rate of both passes and the backward one. Recommended for a card: the fastest precision whose median is at most 0.15 at N = 1281; of two within 5 %, the one nearer to fp32.
 WITH newest AS (
     SELECT x.*, row_number() OVER (PARTITION BY run_id, precision ORDER BY N DESC, step DESC, images DESC, created DESC) AS place FROM rounding x
 )

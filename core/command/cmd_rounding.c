@@ -1,5 +1,5 @@
 /* `rounding`: what tf32, bf16 and fp16 do to the network of a run's newest checkpoint, by the number of noise
- * levels N, and which precision a card should therefore train it in. */
+ * levels N, and which precision the rule of train/rounding.h recommends for the card. */
 #include "command/cli.h"
 #include "base/columns.h"
 #include "worker/loaded.h"

@@ -9,7 +9,7 @@
 
 typedef struct Setting {
     char *key, *value; /* "ct.s0" and "10", or "[16, 8]"; canonical */
-    char *where;       /* "experiments/ema.yaml:3:5" or "command line" */
+    char *where;       /* "ablations/ema.yaml:3:5" or "command line" */
 } Setting;
 
 /* Zero-initialise. */

@@ -37,8 +37,9 @@ typedef struct RoundingRow {
 bool rounding_measure(const RoundingSetup *, const int *N, int levels, RoundingRow *rows, int64_t *step,
                       Error *);
 
-/* The rule by which a card's default precision is chosen: the fastest whose median at this N is at most
- * ROUNDING_BOUND; of two whose rates differ by less than a twentieth, the one nearer to fp32. */
+/* The rule by which a precision is as good as fp32 on a card, and is recommended: the fastest whose median at
+ * this N is at most ROUNDING_BOUND; of two whose rates differ by less than a twentieth, the one nearer to
+ * fp32. */
 #define ROUNDING_BOUND 0.15
 Precision rounding_choice(const RoundingRow *rows, int count, int N);
 

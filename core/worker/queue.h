@@ -20,8 +20,8 @@ typedef struct QueueRequest {
     const char *command; /* as typed, for the runs' events */
 } QueueRequest;
 
-/* An ExitCode (command/cli.h). Runs whose precision the device lacks are left out, loudly, and count neither
- * as failed nor as unfinished, unless there are no others. */
+/* An ExitCode (worker/exit_code.h). Runs whose precision the device lacks are left out, loudly, and count
+ * neither as failed nor as unfinished, unless there are no others. */
 int queue_run(const QueueRequest *);
 
 #endif

@@ -133,8 +133,7 @@ void conv_onednn_version(char out[64]) {
 
 /* ---- plans ---- */
 
-/* What a primitive reads and writes. Which of them a pass uses, and under which name, stands in plan_bind().
- */
+/* What a primitive reads and writes; each pass names to oneDNN those that it uses. */
 typedef struct Arguments {
     dnnl_memory_t x, y, weight, bias, scratch;
 } Arguments;

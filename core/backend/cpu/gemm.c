@@ -1,5 +1,5 @@
 /* The register-tile kernel behind gemm.h. GCC unrolls the loops over the tile because their bounds are
- * constants of each instance; TILE_CASES makes one instance per number of rows. */
+ * constants of each instance; TILE_CASE makes one instance per number of rows. */
 #include "backend/cpu/gemm.h"
 
 #include <stddef.h>
