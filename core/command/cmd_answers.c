@@ -89,8 +89,8 @@ static int answer_all(const Paths *paths, bool figures) {
 
 static int table_run(int argc, char **argv) {
     const char *format_name = "md";
-    const Option options[] = {{"format", 'f', OPTION_TEXT, &format_name, "md|csv|tex|html",
-                               "Markdown (default), CSV, LaTeX or HTML"}};
+    const Option options[] = {
+        {"format", 'f', OPTION_TEXT, &format_name, "F", "md (default), csv, tex or html"}};
     Paths paths;
     int left;
     char **words = options_parse(&command_table, argc, argv, options, 1, &paths, &left);
@@ -124,7 +124,7 @@ static char *figure_place(const Paths *paths, const char *name, const Parameters
 static int figure_run(int argc, char **argv) {
     const char *format = NULL, *stem = NULL;
     const Option options[] = {
-        {"format", 'f', OPTION_TEXT, &format, "png|svg|pdf", "one format only (default: all three)"},
+        {"format", 'f', OPTION_TEXT, &format, "F", "png, svg or pdf alone (default: all three)"},
         {"out", 'o', OPTION_TEXT, &stem, "STEM",
          "write STEM.png ... (default: results/figures/NAME-SUBJECT)"}};
     Paths paths;

@@ -24,9 +24,9 @@ const Key config_keys[] = {
     {"data.name", KEY_NAME, ONE(data.name), IDENTITY, "cifar10", NULL,
      "a set under data/, or the built-in shapes"},
     {"data.resolution", KEY_INT, ONE(data.resolution), IDENTITY, "0", "[0, 1024]",
-     "of shapes; stored sets have their own"},
+     "of shapes (0: 32); stored sets have their own"},
     {"data.count", KEY_INT, ONE(data.count), IDENTITY, "0", "[0, inf)",
-     "how many shapes to draw; of a stored set the first so many (0: all)"},
+     "how many shapes to draw (0: 10000); of a stored set the first so many (0: all)"},
     {"data.seed", KEY_INT, ONE(data.seed), IDENTITY, "0", "[0, inf)", "of shapes"},
     {"data.flip", KEY_BOOL, ONE(data.flip), IDENTITY, "true", NULL, "mirror images left to right at random"},
 
@@ -159,9 +159,8 @@ const Key config_keys[] = {
      "to bytes: round as EDM, trunc as OpenAI"},
     {"evaluation.metrics", KEY_NAME, MANY(evaluation.metrics, evaluation.metric_count), IDENTITY,
      "[fd-random]", NULL,
-     "what to measure: {fd,kd,precision,recall,density,coverage}-{random,classifier,vgg16}, fid, kid, is, "
-     "..., "
-     "classifier"},
+     "what to measure: {fd,kd,precision,recall,density,coverage}-{random,classifier,classifier-loss,vgg16}; "
+     "fid, kid, is, precision, recall; classifier (eval/README.md)"},
     {"evaluation.grid", KEY_INT, ONE(evaluation.grid), NO_IDENTITY, "64", "[0, 1024]",
      "images in the sample picture; 0: none"},
 
