@@ -1,5 +1,5 @@
-/* Extractors that this project makes: random features, and the small classifier with its file in the cache.
- */
+/* Extractors that this project makes: random features, and the small classifier with its file
+ * in the cache. */
 #include "eval/extractor_internal.h"
 #include "eval/extractor_train.h"
 #include "base/file.h"

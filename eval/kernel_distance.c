@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sum of the kernel over all pairs of one row of `a` and one of `b`; with `apart` of different indices only.
- */
+/* Sum of the kernel over all pairs of one row of `a` and one of `b`; with `apart` of different
+ * indices only. */
 static double kernel_sum(Points a, Points b, bool apart, double *products) {
     double sum = 0;
     points_products(a, b, products);

@@ -26,8 +26,8 @@ static void nearest_add(double *nearest, int k, double value) {
     nearest[place] = value;
 }
 
-/* Squared distances of every point to its k-th nearest other point, in `radius`, for two values of k at once.
- */
+/* Squared distances of every point to its k-th nearest other point, in `radius`, for two values
+ * of k at once. */
 static void radii_find(Points p, const int k[2], double *radius[2]) {
     const int most = k[0] > k[1] ? k[0] : k[1];
     double *distances = memory((size_t)BLOCK_ROWS * BLOCK_COLUMNS, sizeof *distances);

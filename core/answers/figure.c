@@ -74,8 +74,8 @@ static void pdf_date_remove(Text *pdf) {
     for (char *at = date ? date + sizeof mark - 1 : NULL; at && isdigit((unsigned char)*at); at++) *at = '0';
 }
 
-/* gnuplot draws to its standard output (/dev/stdout), because it does not notice when a disk is full; we do.
- */
+/* gnuplot draws to its standard output (/dev/stdout), because it does not notice when a disk is
+ * full; we do. */
 static bool figure_plot(const Paths *paths, const Question *question, const char *title, const char *data,
                         const char *stem, const char *format, Error *error) {
     char script[1024], common[1024], folder[1024], file[96];

@@ -428,8 +428,8 @@ struct Device {
     Capture *(*capture_end)(Device *);
     void (*capture_replay)(Device *, Capture *);
     void (*capture_release)(Device *, Capture *);
-    /* Names what is enqueued next in a profiler's time line; NULL ends the name. NULL where nobody profiles.
-     */
+    /* Names what is enqueued next in a profiler's time line; NULL ends the name. NULL where
+     * nobody profiles. */
     void (*range)(Device *, const char *name);
     /* What is chosen by timing is read from this text file where it stands there, and appended where it is
      * new, so that a resumed run computes with the kernels it began with. NULL: nothing is timed. */

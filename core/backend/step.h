@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* One noise level with everything the network and the loss derive from it (computed on the host, in core/ct).
- */
+/* One noise level with everything the network and the loss derive from it (computed on the host,
+ * in core/ct). */
 typedef struct Level {
     float sigma, c_in, c_skip, c_out, c_noise;
     float weight; /* lambda of the pair (student at this level, teacher one below), loss normalisation

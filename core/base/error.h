@@ -25,8 +25,8 @@ bool error_wrap(Error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* What die() adds to its message, for instance "run 1f3a9c02, step 1200". */
 void die_set_context(const char *format, ...) PRINTF_LIKE(1, 2);
-/* "out of memory ..." ends the process with status 1: the machine has too little, not we too many mistakes.
- */
+/* "out of memory ..." ends the process with status 1: the machine has too little, not we too
+ * many mistakes. */
 _Noreturn void die(const char *file, int line, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #define CHECK(condition, ...)                                   \

@@ -49,8 +49,8 @@ int64_t file_size(const char *path) {
     return stat(path, &status) == 0 ? (int64_t)status.st_size : -1;
 }
 
-/* Opens for reading and finds the size; folders and the like are refused here, where the message can say so.
- */
+/* Opens for reading and finds the size; folders and the like are refused here, where the
+ * message can say so. */
 static int file_open(const char *path, size_t *size, Error *error) {
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;

@@ -16,8 +16,8 @@ void text_append(Text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_append_bytes(Text *text, const void *bytes, size_t count);
 const char *text_view(const Text *text);
 void text_clear(Text *text); /* keeps the memory */
-/* One field of comma-separated values (RFC 4180): in quotes where it holds a comma, a quote or a line's end.
- */
+/* One field of comma-separated values (RFC 4180): in quotes where it holds a comma, a quote or
+ * a line's end. */
 void text_append_csv(Text *text, const char *field);
 void text_free(Text *text);
 
@@ -34,8 +34,8 @@ const char *format_bytes(char out[32], double bytes);
 const char *format_duration(char out[32], double seconds);
 const char *format_count(char out[32], double count);
 
-/* Shortest decimal text that reads back as the same double ("0.1", "1e-08"): used for hashes and YAML output.
- */
+/* Shortest decimal text that reads back as the same double ("0.1", "1e-08"): used for hashes and
+ * YAML output. */
 const char *format_double(char out[32], double value);
 
 #endif

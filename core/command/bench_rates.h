@@ -1,5 +1,5 @@
-/* What `bench` measures beside whole steps: how fast the device multiplies matrices, and how fast it samples.
- */
+/* What `bench` measures beside whole steps: how fast the device multiplies matrices, and how
+ * fast it samples. */
 #ifndef ICT_COMMAND_BENCH_RATES_H
 #define ICT_COMMAND_BENCH_RATES_H
 

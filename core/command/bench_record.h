@@ -24,8 +24,8 @@ typedef struct BenchPlace {
     const Device *device;
 } BenchPlace;
 
-/* The first start of a session and later ones are kept apart: the first one finds no library in memory yet.
- */
+/* The first start of a session and later ones are kept apart: the first one finds no library
+ * in memory yet. */
 bool bench_record(const BenchPlace *, const BenchResult *, const GraphOpTime *ops, int op_count, Error *);
 
 /* Lines "peer <tab> name <tab> value" of a file ("-": standard input) as scripts/bench_peer.py prints them;

@@ -10,8 +10,8 @@
 
 enum { MAX_PARAMETERS = 16 };
 
-/* "name=value" words as alternating names and values; a bare word is the value of :run (figures of one run).
- */
+/* "name=value" words as alternating names and values; a bare word is the value of :run (figures
+ * of one run). */
 typedef struct Parameters {
     const char *list[2 * MAX_PARAMETERS];
     char *copies[MAX_PARAMETERS];

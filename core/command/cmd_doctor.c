@@ -1,5 +1,5 @@
-/* `doctor`: one line for everything that a run needs, ✓ with the facts or ✗ with the reason and → the remedy.
- */
+/* `doctor`: one line for everything that a run needs, ✓ with the facts or ✗ with the reason and
+ * → the remedy. */
 #include "base/file.h"
 #include "base/log.h"
 #include "command/cli.h"

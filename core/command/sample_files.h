@@ -1,5 +1,5 @@
-/* What `sample` reads and writes: noise of other tools, and images in the forms that their evaluators take.
- */
+/* What `sample` reads and writes: noise of other tools, and images in the forms that their
+ * evaluators take. */
 #ifndef ICT_COMMAND_SAMPLE_FILES_H
 #define ICT_COMMAND_SAMPLE_FILES_H
 

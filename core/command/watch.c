@@ -50,8 +50,8 @@ static bool end_awaited(const Keys *keys, double seconds) {
     return stop_asked || key == 'q' || key == 'Q';
 }
 
-/* Every line is followed by "clear to the end of the line", the last one by "clear to the end of the screen".
- */
+/* Every line is followed by "clear to the end of the line", the last one by "clear to the end of
+ * the screen". */
 static void screen_put(const Text *page) {
     Text screen = {0};
     text_append(&screen, "\033[H");

@@ -1,5 +1,5 @@
-/* The list of problems behind problem.h: lines of text, each once, and the one message that is made of them.
- */
+/* The list of problems behind problem.h: lines of text, each once, and the one message that is
+ * made of them. */
 #include "config/problem.h"
 
 #include <stdarg.h>

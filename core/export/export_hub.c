@@ -13,8 +13,8 @@ enum { BATCH = 16, SHOWN = 64 };
 
 /* ---- weights ---- */
 
-/* Step, images and the rest of the checkpoint's facts that concern these weights, and where they come from.
- */
+/* Step, images and the rest of the checkpoint's facts that concern these weights, and where
+ * they come from. */
 static bool tensors_write(const SafeTensors *from, const SafeTensor *tensors, int count, const RunRow *row,
                           const char *weights, const char *path, Error *error) {
     const char *step = safetensors_metadata(from, "step"), *images = safetensors_metadata(from, "images");

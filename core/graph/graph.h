@@ -30,8 +30,8 @@ void graph_free(Graph *graph);
 
 /* ---- record ---- */
 
-/* Data that the caller binds before each run. `needs_gradient`: the backward pass computes its gradient too.
- */
+/* Data that the caller binds before each run. `needs_gradient`: the backward pass computes its
+ * gradient too. */
 Value graph_input(Graph *, const char *name, DType dtype, int n, int h, int w, int c, bool needs_gradient);
 
 /* Names a value that stays readable after graph_forward() and whose gradient the backward pass starts from;

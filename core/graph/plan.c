@@ -344,8 +344,8 @@ static size_t arena_place(const Buffer *buffer, Buffer **placed, int count, Buff
     return offset;
 }
 
-/* Largest buffers first: the usual greedy rule, within a few per cent of the lower bound on these networks.
- */
+/* Largest buffers first: the usual greedy rule, within a few per cent of the lower bound on
+ * these networks. */
 static void arena_plan(Schedule *schedule) {
     const int count = schedule->buffers.count;
     Buffer **order = malloc((size_t)count * sizeof *order),

@@ -88,8 +88,8 @@ Tensor graph_shape(const Graph *graph, Value value) {
     return shape;
 }
 
-/* Appends the node; its output needs a gradient when it has parameters or when any of its inputs needs one.
- */
+/* Appends the node; its output needs a gradient when it has parameters or when any of its
+ * inputs needs one. */
 static Value node_add(Graph *graph, Node node, Tensor shape, bool has_parameters) {
     bool needs_gradient = has_parameters && !graph->frozen;
     for (int i = 0; i < MAX_INPUTS; i++)

@@ -51,8 +51,8 @@ ClassifierConfig classifier_small(void);
 
 enum { RANDOM_FEATURES = 128 };
 
-/* conv - ReLU, three times with mean pooling between; mean over the image: RANDOM_FEATURES numbers an image.
- */
+/* conv - ReLU, three times with mean pooling between; mean over the image: RANDOM_FEATURES
+ * numbers an image. */
 ClassifierNet random_features_record(ParamSet *, Graph *, Value images);
 
 #endif

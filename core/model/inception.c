@@ -317,8 +317,8 @@ static float *sibling(const ParamSet *params, float *values, const Param *weight
     return values + param->offset;
 }
 
-/* bn(W x) = k W x + (beta - k mean), k = gamma / sqrt(variance + epsilon); a row of W to an output channel.
- */
+/* bn(W x) = k W x + (beta - k mean), k = gamma / sqrt(variance + epsilon); a row of W to an
+ * output channel. */
 static void layer_fold(const ParamSet *params, float *values, const Param *weight) {
     const float *gamma = sibling(params, values, weight, "bn.weight"),
                 *mean = sibling(params, values, weight, "bn.running_mean"),

@@ -102,8 +102,8 @@ static void read_notes(const Source *source, char **notes) {
         complain(source, node, "'notes': expected text");
 }
 
-/* Maps of maps: arms and scales. A scale that a base knows already gets the new settings behind its old ones.
- */
+/* Maps of maps: arms and scales. A scale that a base knows already gets the new settings behind
+ * its old ones. */
 static void read_named(const Source *source, const char *key, size_t longest, NamedList *list) {
     char where[640];
     const YamlNode *map = yaml_find(source->root, key);

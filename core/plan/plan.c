@@ -373,8 +373,8 @@ static void plan_files(Planner *planner) {
     check_names(planner);
 }
 
-/* Which seed of its experiment a run has: 0 for the first. Runs of an experiment lie together, seed by seed.
- */
+/* Which seed of its experiment a run has: 0 for the first. Runs of an experiment lie together,
+ * seed by seed. */
 static int *seed_ranks(const Plan *plan) {
     int *rank = calloc((size_t)plan->run_count + 1, sizeof *rank);
     CHECK(rank, "out of memory for %d runs", plan->run_count);

@@ -17,8 +17,8 @@ typedef struct DataCache {
     int count;
 } DataCache;
 
-/* The data set, opened now or earlier; NULL with the message when it cannot be. Valid until data_cache_free.
- */
+/* The data set, opened now or earlier; NULL with the message when it cannot be. Valid until
+ * data_cache_free. */
 const Dataset *data_cache_open(DataCache *, const DataConfig *, const char *folder, Error *);
 void data_cache_free(DataCache *);
 

@@ -149,8 +149,8 @@ bool transaction_end(Store *store, bool ok, Error *error) {
 
 /* ---- opening ---- */
 
-/* File systems whose shared memory maps do not work between machines (or at all): their numbers in statfs(2).
- */
+/* File systems whose shared memory maps do not work between machines (or at all): their numbers
+ * in statfs(2). */
 const char *network_file_system(unsigned long magic) {
     static const struct {
         unsigned long magic;

@@ -78,8 +78,8 @@ bool store_claim_run(Store *, const char *id, bool retry, bool force, const Prov
 /* The process in `provenance` takes over a run that it, or its parent, has claimed, and says on what it runs;
  * deletes metrics, evaluations and artifacts past `checkpoint_step` in the same transaction. */
 bool store_start_run(Store *, const char *id, const Provenance *, int64_t checkpoint_step, Error *);
-/* A no-op (and true) when neither this process nor `holder` (a process id, 0: none) holds the run any more.
- */
+/* A no-op (and true) when neither this process nor `holder` (a process id, 0: none) holds the
+ * run any more. */
 bool store_end_run(Store *, const char *id, int holder, RunState, const char *message, Error *);
 /* All metrics of a tick and the heartbeat; fails when another process has taken the run over. */
 bool store_tick(Store *, const char *id, const Tick *, Error *);

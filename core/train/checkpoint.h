@@ -17,8 +17,8 @@
  * Parameters that files do not hold (Param.in_file false) keep their values: call param_initialise first. */
 bool weights_load(const SafeTensors *, const ParamSet *, const char *prefix, float *values, Error *);
 
-/* Writes all parameters that files hold, under their own names, with metadata as safetensors_write takes it.
- */
+/* Writes all parameters that files hold, under their own names, with metadata as
+ * safetensors_write takes it. */
 bool weights_write(const char *path, const ParamSet *, const float *values, const char *const *metadata,
                    int pairs, Error *);
 

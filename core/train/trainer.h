@@ -57,8 +57,8 @@ typedef struct Tick {
     double learning_rate;              /* of the last step */
     double images_per_second, seconds; /* training alone, without checkpoints and evaluations */
     double update_norm_mean, update_norm_variance; /* over the steps; the variance divides by their number */
-    /* Means in equal parts of [ln sigma_min, ln sigma_max], by the student's sigma; NaN: no image fell there.
-     */
+    /* Means in equal parts of [ln sigma_min, ln sigma_max], by the student's sigma; NaN: no
+     * image fell there. */
     double loss_by_sigma[SIGMA_BINS], residual_by_sigma[SIGMA_BINS];
     uint64_t non_finite; /* gradient elements that made the optimiser skip a step */
     double loss_scale;   /* after the last step; 0: the loss is not scaled */

@@ -34,15 +34,15 @@ void loaded_close(Loaded *);
  * always possible. */
 bool loaded_check_function(const Loaded *, Error *);
 
-/* What stands before the parameters' names in a checkpoint: "model." for "raw", "ema:0.05." for "ema:0.05".
- */
+/* What stands before the parameters' names in a checkpoint: "model." for "raw", "ema:0.05."
+ * for "ema:0.05". */
 const char *loaded_prefix(const char *weights, char out[64]);
 
 /* The newest sound checkpoint of a run, and the run's configuration. */
 bool loaded_find(const RunRow *, const char *results, char path[1024], Config *, Error *);
 
-/* A folder made by `export --hub`: its weights (bare: open them with `weights` NULL) and its configuration.
- */
+/* A folder made by `export --hub`: its weights (bare: open them with `weights` NULL) and its
+ * configuration. */
 #define LOADED_WEIGHTS "model.safetensors"
 bool loaded_is_folder(const char *folder);
 bool loaded_find_folder(const char *folder, char path[1024], Config *, Error *);

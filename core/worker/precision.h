@@ -1,5 +1,5 @@
-/* A run's precision beside what is known of its card: the evidence for a choice that the configuration makes.
- */
+/* A run's precision beside what is known of its card: the evidence for a choice that the
+ * configuration makes. */
 #ifndef ICT_WORKER_PRECISION_H
 #define ICT_WORKER_PRECISION_H
 

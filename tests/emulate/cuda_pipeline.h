@@ -1,5 +1,5 @@
-/* Asynchronous copies to shared memory arrive when they are waited for, not before; see cuda_runtime_api.h.
- */
+/* Asynchronous copies to shared memory arrive when they are waited for, not before; see
+ * cuda_runtime_api.h. */
 #ifndef ICT_TESTS_EMULATE_CUDA_PIPELINE_H
 #define ICT_TESTS_EMULATE_CUDA_PIPELINE_H
 

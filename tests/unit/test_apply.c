@@ -105,8 +105,8 @@ static void test_the_smallest_level_changes_nothing(void **state) {
     for (int i = 0; i < COUNT * IMAGE; i++) assert_true(f[i] == uniform((uint32_t)i));
 }
 
-/* CM appendix C: f = c_skip x + c_out F(c_in x, c_noise). The weights are found bare and as a checkpoint's.
- */
+/* CM appendix C: f = c_skip x + c_out F(c_in x, c_noise). The weights are found bare and as a
+ * checkpoint's. */
 static void test_f_is_made_of_F(void **state) {
     (void)state;
     static float f[COUNT * IMAGE], F[COUNT * IMAGE];

@@ -48,8 +48,8 @@ static int image_find(const BatchGather *op, const float *x, bool mirrored) {
     return -1;
 }
 
-/* Every image comes once per epoch (epochs do not end with batches), with its label; about half are mirrored.
- */
+/* Every image comes once per epoch (epochs do not end with batches), with its label; about half
+ * are mirrored. */
 static void test_gather_epochs(void **state) {
     (void)state;
     StepRow row = {0};

@@ -170,8 +170,8 @@ static void test_averages(void **state) {
     assert_memory_equal(op.teacher, op.weight, count * sizeof(float));
 }
 
-/* A small rate of an average must arrive in full: a float decay of 0.99993 would be off by 5e-4 of 1 - decay.
- */
+/* A small rate of an average must arrive in full: a float decay of 0.99993 would be off by 5e-4
+ * of 1 - decay. */
 static void test_average_rate(void **state) {
     (void)state;
     StepRow row = radam_row(9);

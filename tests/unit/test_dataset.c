@@ -125,8 +125,8 @@ static void folders_are_classes_where_nothing_says_otherwise(void **state) {
     dataset_close(&set);
 }
 
-/* In the order of the folders' names, which is not that of the pictures' whole names: '-' comes before '/'.
- */
+/* In the order of the folders' names, which is not that of the pictures' whole names: '-'
+ * comes before '/'. */
 static void classes_have_the_order_of_folders(void **state) {
     (void)state;
     static const char *const names[3] = {"in/cat-big/a.png", "in/cat/b.png", "in/ant, red/c.png"};

@@ -1,5 +1,5 @@
-/* Frechet distances with known values, damage that must raise them, the classifier, and what must be refused.
- */
+/* Frechet distances with known values, damage that must raise them, the classifier, and what
+ * must be refused. */
 #include "eval/evaluate.h"
 #include "eval/evaluation_cache.h"
 #include "eval/extractor.h"

@@ -342,8 +342,8 @@ static void truncated_pictures_are_refused(void **state) {
     image_free(&image);
 }
 
-/* Every byte damaged in turn: whatever comes of it, the program lives, and PNG (which has checksums) refuses.
- */
+/* Every byte damaged in turn: whatever comes of it, the program lives, and PNG (which has
+ * checksums) refuses. */
 static void damaged_pictures_do_no_harm(void **state) {
     (void)state;
     Error error;

@@ -201,8 +201,8 @@ static void pickles_are_refused(void **state) {
 
 enum { WIDE = 64, MANY = 1281167, WIDE_PIXELS = WIDE * WIDE * 3 };
 
-/* A set of 15.7 GB, all zeros but the last image; the files are sparse. False where files cannot be so large.
- */
+/* A set of 15.7 GB, all zeros but the last image; the files are sparse. False where files cannot
+ * be so large. */
 static bool huge_make(void) {
     const NpyArray images = {.type = NPY_U8, .rank = 4, .shape = {MANY, WIDE, WIDE, 3}};
     Text header = {0}, yaml = {0};

@@ -82,8 +82,8 @@ static void inception_score_is_that_of_torch_fidelity(void **state) {
     assert_false(inception_score(logits.rows, 9, logits.dimension, 10, &score, &error));
 }
 
-/* Certain of a different class each time: the score is the number of classes. Large logits do not overflow.
- */
+/* Certain of a different class each time: the score is the number of classes. Large logits do
+ * not overflow. */
 static void certainty_scores_the_number_of_classes(void **state) {
     (void)state;
     float logits[40 * 4] = {0};

@@ -51,8 +51,8 @@ static Bench *bench_make(CtConfig ct, ModelConfig model, int micro) {
     b->teacher = calloc(total, sizeof(float));
     b->gradients = calloc(total, sizeof(float));
     param_initialise(&b->params, 3, b->weights);
-    /* Last layers start at zero, and then the network is zero whatever it is given: every weight must count.
-     */
+    /* Last layers start at zero, and then the network is zero whatever it is given: every
+     * weight must count. */
     for (int64_t i = b->params.frozen; i < b->params.total; i++)
         b->weights[i] += 0.05f * (float)((i * 37) % 11 - 5) / 5;
     memcpy(b->teacher, b->weights, total * sizeof(float));

@@ -162,8 +162,8 @@ static void test_a_classifier_measures_too(void **state) {
     }
 }
 
-/* Half the contrast, no more: a classifier with group norm hardly sees it; with the image as a tap it does.
- */
+/* Half the contrast, no more: a classifier with group norm hardly sees it; with the image as a
+ * tap it does. */
 static void test_the_image_is_a_tap(void **state) {
     (void)state;
     const char *path = classifier_write("classifier.safetensors", "classifier", "8");

@@ -1,5 +1,5 @@
-/* The safetensors reader against files that are whole, cut short, and wrong in every way the format allows.
- */
+/* The safetensors reader against files that are whole, cut short, and wrong in every way the
+ * format allows. */
 #include "base/safetensors.h"
 
 #include <setjmp.h>

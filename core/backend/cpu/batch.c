@@ -88,8 +88,8 @@ void cpu_level_draw(Device *device, const LevelDraw *op) {
 
 /* ---- noise ---- */
 
-/* Normals of elements 0 .. count-1 of a sample. The blocks are independent, so the loop vectorises over them.
- */
+/* Normals of elements 0 .. count-1 of a sample. The blocks are independent, so the loop
+ * vectorises over them. */
 static void normals_write(RandomKey key, float *z, int64_t count) {
     const int64_t whole = count / 4;
 #pragma omp simd

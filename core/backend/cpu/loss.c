@@ -148,8 +148,8 @@ static int row_argmax(const float *x, int classes) {
     return best;
 }
 
-/* log sum exp around the largest logit, so that nothing overflows and a confident network keeps its digits.
- */
+/* log sum exp around the largest logit, so that nothing overflows and a confident network
+ * keeps its digits. */
 static double row_log_sum(const float *x, int classes) {
     const int largest = row_argmax(x, classes);
     double others = 0.0;

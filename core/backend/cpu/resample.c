@@ -33,8 +33,8 @@ static Footprint footprint_smooth(const Resample *op, int o) {
     return f;
 }
 
-/* Footprint of output `o` before the borders are cut off. Of a doubled axis every other tap meets an input.
- */
+/* Footprint of output `o` before the borders are cut off. Of a doubled axis every other tap
+ * meets an input. */
 static Footprint footprint_whole(const Resample *op, int o) {
     if (op->smooth) return footprint_smooth(op, o);
     const bool doubles = resample_doubles(op);

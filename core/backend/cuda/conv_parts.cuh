@@ -272,8 +272,8 @@ __device__ __forceinline__ Column column_make(const Problem &p, int column) {
                   part.activation == ACT_RELU ? 0.0f : -INFINITY, part.width};
 }
 
-/* Scale, bias and activation of a thread's eight sums in one column, which are `at` and at + 2 of fragment n.
- */
+/* Scale, bias and activation of a thread's eight sums in one column, which are `at` and at + 2
+ * of fragment n. */
 template <int WIDTH>
 __device__ __forceinline__ void column_finish(const Column &column, int n, int at,
                                               float (&sum)[4][WIDTH / 8][4]) {

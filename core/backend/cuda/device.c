@@ -106,8 +106,8 @@ static void context_close(Device *device) {
     free(device);
 }
 
-/* Handles on a stream of their own. cuBLAS gives the same bits run after run when it works in memory of ours.
- */
+/* Handles on a stream of their own. cuBLAS gives the same bits run after run when it works in
+ * memory of ours. */
 static void context_open(CudaContext *context, int index) {
     context->index = index;
     CUDA_CHECK(cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking));

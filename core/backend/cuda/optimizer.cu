@@ -125,8 +125,8 @@ __device__ __forceinline__ void teacher_update(const OptimizerStep &op, int64_t 
     cast_store<V>(op.teacher_cast, op.cast_dtype, i, value);
 }
 
-/* The moments and the weights. epsilon is added to the root, outside; weight decay is added to the gradient.
- */
+/* The moments and the weights. epsilon is added to the root, outside; weight decay is added to
+ * the gradient. */
 template <int V>
 __device__ __forceinline__ void weights_update(const OptimizerStep &op, const Rates &r, int64_t i,
                                                float (&weight)[V], UpdateReport *report) {

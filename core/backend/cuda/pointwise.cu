@@ -4,8 +4,8 @@
  */
 #include "backend/cuda/elements.cuh"
 
-/* Elements a thread takes: 16 bytes' worth, or one where a tensor (or its start) is not a multiple of that.
- */
+/* Elements a thread takes: 16 bytes' worth, or one where a tensor (or its start) is not a
+ * multiple of that. */
 template <typename T> static bool wide_enough(int64_t count, const void *a, const void *b, const void *c) {
     const uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c;
     return count % Wide<T>::value == 0 && bits % 16 == 0;

@@ -125,8 +125,8 @@ static double algorithm_lap(void *context, int i, int times) {
     return status == 0 ? seconds / times : INFINITY;
 }
 
-/* The place of the fastest. What the product adds to itself must be added once: such a one tries elsewhere.
- */
+/* The place of the fastest. What the product adds to itself must be added once: such a one
+ * tries elsewhere. */
 static int algorithm_search(Device *device, const ProductFound *found, const Product *p,
                             const cublasLtMatmulAlgo_t *algorithms, int count) {
     Bench b = {device, found, *p, algorithms, stopwatch_open(device)};
