@@ -6,6 +6,7 @@
 #include "backend/cuda/cuda.h"
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_pipeline.h>
 
 enum { BLOCK = 256 }; /* threads of a block, where nothing else is said */
 
@@ -172,6 +173,29 @@ template <typename T> __device__ __forceinline__ void pack_keep(Pack<T, 8> &pack
 __device__ __forceinline__ void cache_prefetch(const void *from) {
 #ifdef __CUDACC__
     asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+#endif
+}
+
+/* Starts to copy 16 bytes into shared memory. The 128 bytes around them come to the L2 cache: what a block has
+ * of a pixel lies beside what its neighbour has, and reads soon. */
+__device__ __forceinline__ void copy_begin(void *to, const void *from) {
+#ifdef __CUDACC__
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(
+                     (unsigned)__cvta_generic_to_shared(to)),
+                 "l"(from)
+                 : "memory");
+#else
+    __pipeline_memcpy_async(to, from, 16);
+#endif
+}
+
+/* Until at most PENDING groups of the thread's copies are under way. The compiler moves no access across it,
+ * as it may across the toolkit's function, behind which a barrier is expected. */
+template <int PENDING> __device__ __forceinline__ void copies_wait() {
+#ifdef __CUDACC__
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#else
+    __pipeline_wait_prior(PENDING);
 #endif
 }
 

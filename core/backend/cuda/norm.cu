@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     if (CACHED) norm_fetch<T, V>(slab, x, l.x_step, l);
     __pipeline_commit();
     norm_parameters(op, cut, m);
-    __pipeline_wait_prior(0);
+    copies_wait<0>();
     sums_first<T, V, CACHED>(cut, m, slab, x, l);
     means_make(cut, m);
     sums_second<T, V, CACHED>(cut, m, slab, x, l);

@@ -22,7 +22,6 @@
 #include "backend/cuda/elements.cuh"
 #include "base/philox.h"
 #include <cooperative_groups.h>
-#include <cuda_pipeline.h>
 
 enum {
     NORM_THREADS = 256, /* at most */

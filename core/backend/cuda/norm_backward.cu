@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     if (TAIL == TAIL_SILU_MASK) mask_fetch(op.forward, cut, mask);
     __pipeline_commit();
     maps_make<T>(op.forward, cut, m);
-    __pipeline_wait_prior(0);
+    copies_wait<0>();
     if (TAIL == TAIL_SILU_MASK) __syncthreads(); /* the mask was fetched for each other */
     sums_make<T, V, CACHED, TAIL>(op, cut, drop, s, m, l);
     means_make<T>(op.forward, cut, drop, m, width);

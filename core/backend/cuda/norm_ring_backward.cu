@@ -59,8 +59,8 @@ __device__ __forceinline__ FirstFetch<T, V> first_fetch_make(const NormBackward 
 
 template <typename T, int V, int TAIL>
 __device__ __forceinline__ void first_fetch(const FirstFetch<T, V> &f, const RingSlots<T, V> &slots, int i) {
-    if (f.dy) __pipeline_memcpy_async(slots.dy + i * RING_THREADS, f.dy + (int64_t)i * f.step, 16);
-    if (TAIL == TAIL_SILU_MASK && i == 0 && f.mask) __pipeline_memcpy_async(f.mask_to, f.mask, 16);
+    if (f.dy) copy_begin(slots.dy + i * RING_THREADS, f.dy + (int64_t)i * f.step);
+    if (TAIL == TAIL_SILU_MASK && i == 0 && f.mask) copy_begin(f.mask_to, f.mask);
     __pipeline_commit();
 }
 
@@ -82,8 +82,8 @@ __device__ __forceinline__ SecondFetch<T, V> second_fetch_make(const NormBackwar
 template <typename T, int V>
 __device__ __forceinline__ void second_fetch(const SecondFetch<T, V> &f, const RingSlots<T, V> &slots,
                                              int i) {
-    if (f.x) __pipeline_memcpy_async(slots.x + i * RING_THREADS, f.x + (int64_t)i * f.step, 16);
-    if (f.add) __pipeline_memcpy_async(slots.add + i * RING_THREADS, f.add + (int64_t)i * f.step, 16);
+    if (f.x) copy_begin(slots.x + i * RING_THREADS, f.x + (int64_t)i * f.step);
+    if (f.add) copy_begin(slots.add + i * RING_THREADS, f.add + (int64_t)i * f.step);
     __pipeline_commit();
 }
 
@@ -187,7 +187,7 @@ __device__ __forceinline__ void sums_make(const NormBackward &op, const RingCut 
 #pragma unroll
     for (int i = 0; i < RING_TURNS; i++) {
         float x[V], gradient[V];
-        __pipeline_wait_prior(RING_TURNS - 1);
+        copies_wait<RING_TURNS - 1>();
         pack_load<T, V>(slots.x[i * RING_THREADS].lane, x);
         const Pack<T, V> dy = slots.dy[i * RING_THREADS];
         first_fetch<T, V, TAIL>(fetch, slots, i);
@@ -257,7 +257,7 @@ __device__ __forceinline__ void ring_begin(const NormBackward &op, const RingCut
     for (int i = 0; i < RING_TURNS; i++) first_fetch<T, V, TAIL>(first, slots, i);
     for (int i = 0; i < RING_TURNS; i++) second_fetch<T, V>(second, slots, i);
     channel_store<T>(channel, m.side[0]);
-    __pipeline_wait_prior(2 * RING_TURNS - 1);
+    copies_wait<2 * RING_TURNS - 1>();
     __syncthreads();
 }
 
@@ -288,7 +288,7 @@ __global__ void __launch_bounds__(RING_THREADS, RING_BLOCKS)
         map.key.sample += now.sample;
         sums_make<T, V, TAIL>(op, cut, drop, map, now, next, slots, turn % 2, m, dv);
         channel_store<T>(channel, m.side[(turn + 1) % 4]);
-        __pipeline_wait_prior(RING_TURNS - 1); /* the mask of the next unit */
+        copies_wait<RING_TURNS - 1>(); /* the mask of the next unit */
         __syncthreads();
         means_make<T, V>(op, cut, drop, now, side, m, turn % 2);
         biases_write<V>(op, cut, unit - (int)gridDim.x, m, (turn + 1) % 2);
