@@ -35,5 +35,4 @@ void cuda_remember(Device *device, const char *path) {
 void cuda_tune(Device *device) {
     choices_forget_table(&cuda_context(device)->choices);
     device->races.each = device->races.all = INFINITY;
-    device->races.slot = RACE_SLOT;
 }

@@ -80,10 +80,6 @@ void cuda_epilogue(Device *, const Tensor *y, const float *bias, const Tensor *r
 /* out = scale * x (+ out), out in fp32 */
 void cuda_accumulate(Device *, const Tensor *x, float *out, float scale, bool accumulate);
 
-/* Numbers as a network has them, spread over [-1, 1), always the same: what ways to compute
- * are timed with. */
-void cuda_typical_numbers(Device *, void *out, DType, int64_t count);
-
 /* The convolutions' plans, which the context owns (conv_search.c). */
 void cuda_convolutions_release(CudaContext *);
 
