@@ -174,8 +174,8 @@ static const Choice *conv_choice(const ConvProblem *problem) {
     return choice_find(&context.choices, text);
 }
 
-/* The encoder's pyramid has stride 2 since fp16 was tuned at 1,024: two convolutions in three passes are timed
- * at each start. This exception goes with the next table. */
+/* The encoder's pyramid has stride 2 since fp16 was tuned at 1,024: two convolutions in three passes are
+ * timed at each start. This exception goes with the next table. */
 static bool newer_than_the_table(const ConvShape *shape) {
     return shape->stride == 2 && shape->n == 1024 && shape->dtype == DTYPE_F16;
 }

@@ -176,14 +176,14 @@ __device__ __forceinline__ void cache_prefetch(const void *from) {
 #endif
 }
 
-/* Starts to copy 16 bytes into shared memory. The 128 bytes around them come to the L2 cache: what a block has
- * of a pixel lies beside what its neighbour has, and reads soon. */
+/* Starts to copy 16 bytes into shared memory. The 128 bytes around them come to the L2 cache: what a block
+ * has of a pixel lies beside what its neighbour has, and reads soon. */
 __device__ __forceinline__ void copy_begin(void *to, const void *from) {
 #ifdef __CUDACC__
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(
-                     (unsigned)__cvta_generic_to_shared(to)),
-                 "l"(from)
-                 : "memory");
+    asm volatile(
+        "cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(to)),
+        "l"(from)
+        : "memory");
 #else
     __pipeline_memcpy_async(to, from, 16);
 #endif
