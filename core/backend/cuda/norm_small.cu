@@ -114,7 +114,7 @@ bool norm_small_forward(Device *device, const NormForward *op) {
     dtype_dispatch(op->x[0].dtype, [&](auto type) {
         using T = decltype(type);
         SmallCut cut;
-        if (!(taken = small_cut<Wide<T>::value>(op, false, &cut))) return;
+        if (!(taken = small_cut<Wide<T>::value>(op, &cut))) return;
         small_launch(device,
                      cut.pixels == SMALL_PIXELS ? small_forward_choose<T, 1>(op)
                                                 : small_forward_choose<T, SMALL_WARPS>(op),

@@ -1,9 +1,8 @@
-/* Group normalisation, forward and backward, of images of 64 and 256 pixels (backward also of 1024) whose
- * groups are whole 16-byte accesses: a slab (four accesses of a pixel) lies in the registers of one warp, of
- * the four of a block, or of a cluster of four blocks, eight accesses a thread. At these sizes the kernels of
- * norm.cu and norm_backward.cu wait most of the time: for their own barriers, and for each other's shared
- * memory. Here sums go from register to register, and only those of four warps, or four blocks, through
- * shared memory. Formulas and roundings are those of norm_backward.cu.
+/* Group normalisation, forward and backward, of images of 64 and 256 pixels whose groups are whole 16-byte
+ * accesses: a slab (four accesses of a pixel) lies in the registers of one warp, or of the four of a block,
+ * eight accesses a thread. At these sizes the kernels of norm.cu and norm_backward.cu wait most of the time:
+ * for their own barriers, and for each other's shared memory. Here sums go from register to register, and
+ * only those of four warps through shared memory. Formulas and roundings are those of norm_backward.cu.
  */
 #ifndef ICT_BACKEND_CUDA_NORM_SMALL_CUH
 #define ICT_BACKEND_CUDA_NORM_SMALL_CUH
@@ -12,9 +11,8 @@
 
 enum { SMALL_THREADS = 128, SMALL_WARPS = 4, SMALL_LANES = 4, SMALL_ROWS = 8, SMALL_TURNS = 8 };
 enum { SMALL_PIXELS = SMALL_ROWS * SMALL_TURNS }; /* of a warp */
-enum { SMALL_CLUSTER = 4 };
 
-/* Below, W warps of a block share a slab: 1 or all four; and C blocks: 1 or a cluster of four. */
+/* Below, W warps of a block share a slab: 1 or all four. */
 
 /* How a layer is cut into slabs. */
 typedef struct SmallCut {
@@ -31,11 +29,11 @@ struct SmallPlace {
     int x_step, y_step;
 };
 
-template <int V, int W, int C = 1>
+template <int V, int W>
 __device__ __forceinline__ SmallPlace small_place(const NormForward &op, const SmallCut &cut) {
     SmallPlace p;
-    const int warp = blockIdx.x * SMALL_WARPS + threadIdx.x / 32, slab = warp / (W * C);
-    p.warp = warp % (W * C);
+    const int warp = blockIdx.x * SMALL_WARPS + threadIdx.x / 32, slab = warp / W;
+    p.warp = warp % W;
     p.sample = slab / cut.chunks;
     p.lane = threadIdx.x % SMALL_LANES;
     p.first = (slab - p.sample * cut.chunks) * SMALL_LANES * V + p.lane * V;
@@ -105,24 +103,6 @@ __device__ __forceinline__ void group_sum(float (&value)[K], const SmallCut &cut
     }
 }
 
-/* The same over the cluster's blocks: each leaves its sums in `own` before norm_cluster_sync(), and reads all
- * of them after it. */
-template <int K>
-__device__ __forceinline__ void group_leave(const float (&value)[K], float (*own)[SMALL_LANES]) {
-    if (threadIdx.x < SMALL_LANES)
-        for (int k = 0; k < K; k++) own[k][threadIdx.x] = value[k];
-}
-
-template <int K, int C>
-__device__ __forceinline__ void group_take(float (&value)[K], int lane, float (*own)[SMALL_LANES]) {
-#pragma unroll
-    for (int k = 0; k < K; k++) {
-        value[k] = 0.0f;
-#pragma unroll
-        for (int rank = 0; rank < C; rank++) value[k] += norm_remote(&own[k][lane], rank);
-    }
-}
-
 static __device__ __forceinline__ int64_t small_group(const NormForward &op, const SmallCut &cut, int sample,
                                                       int channel) {
     return ((int64_t)sample * op.groups + channel / cut.size) * 2;
@@ -146,12 +126,10 @@ template <typename T, int V> __device__ __forceinline__ void packs_renew(Pack<T,
 
 /* ---- launching ---- */
 
-/* Whether slabs are whole: groups of one, two or four lanes, and images of 64, 256 or (`clusters`) 1024
- * pixels. */
-template <int V> static bool small_cut(const NormForward *op, bool clusters, SmallCut *cut) {
+/* Whether slabs are whole: groups of one, two or four lanes, and images of 64 or 256 pixels. */
+template <int V> static bool small_cut(const NormForward *op, SmallCut *cut) {
     const int channels = norm_channels(op), size = channels / op->groups, pixels = op->x[0].h * op->x[0].w;
-    const bool large = clusters && pixels == SMALL_CLUSTER * SMALL_WARPS * SMALL_PIXELS;
-    if (pixels != SMALL_PIXELS && pixels != SMALL_WARPS * SMALL_PIXELS && !large) return false;
+    if (pixels != SMALL_PIXELS && pixels != SMALL_WARPS * SMALL_PIXELS) return false;
     if (channels % (SMALL_LANES * V) || op->x[0].c % V || size % V || SMALL_LANES % (size / V)) return false;
     *cut = SmallCut{channels, pixels, size, size / V, channels / (SMALL_LANES * V), 0, 0};
     cut->slabs = op->x[0].n * cut->chunks;
@@ -163,16 +141,10 @@ template <typename Op>
 static void small_launch(Device *device, void (*kernel)(Op, SmallCut, NormDrop), const Op *op,
                          const SmallCut &cut, NormDrop drop) {
     const int64_t warps = (int64_t)cut.slabs * (cut.pixels / SMALL_PIXELS);
-    cudaLaunchAttribute cluster;
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim.x = SMALL_CLUSTER;
-    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(blocks_for(warps, SMALL_WARPS));
     config.blockDim = dim3(SMALL_THREADS);
     config.stream = cuda_stream(device);
-    config.attrs = &cluster;
-    config.numAttrs = cut.pixels > SMALL_WARPS * SMALL_PIXELS ? 1 : 0;
     CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, *op, cut, drop));
 }
 

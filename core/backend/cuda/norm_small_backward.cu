@@ -24,21 +24,6 @@ __device__ __forceinline__ void channel_sums(float (&value)[K * V], const SmallP
     }
 }
 
-/* The sums of a cluster's blocks, which each left in `own` before norm_cluster_sync(): every block calls
- * write for its share of the channels. */
-template <int K, int WIDTH, int C, typename Write>
-__device__ __forceinline__ void channels_take(float (*own)[WIDTH], Write write) {
-    constexpr int SHARE = WIDTH / C;
-    if (threadIdx.x >= SHARE) return;
-    const int c = blockIdx.x % C * SHARE + threadIdx.x;
-    float total[K] = {};
-#pragma unroll
-    for (int j = 0; j < K; j++)
-#pragma unroll
-        for (int rank = 0; rank < C; rank++) total[j] += norm_remote(&own[j][c], rank);
-    write(c, total);
-}
-
 /* The affine maps backward; returns 1/std. */
 template <typename T, int V>
 __device__ __forceinline__ float slope_make(const NormForward &op, const SmallCut &cut, const SmallPlace &p,
@@ -140,56 +125,36 @@ __device__ __forceinline__ void small_gradient_write(const NormBackward &op, con
     }
 }
 
-/* Sums of warps, and what a cluster's blocks leave for each other. */
+/* Sums of warps. */
 template <int V, int W> struct SmallMemory {
     float groups[W][2][SMALL_LANES], channels[SMALL_WARPS][2][V * SMALL_LANES],
         biases[SMALL_WARPS][1][V * SMALL_LANES];
-    float own_groups[2][SMALL_LANES], own_channels[2][V * SMALL_LANES], own_biases[1][V * SMALL_LANES];
 };
 
 /* `means` over the whole group, and the parameters' gradients from `sums`. */
-template <typename T, int V, int W, int C>
+template <typename T, int V, int W>
 __device__ __forceinline__ void small_means(const NormBackward &op, const SmallCut &cut, const SmallPlace &p,
                                             float (&means)[2], float (&sums)[2 * V], SmallMemory<V, W> &m) {
-    const auto write = [&](int c, const float(&total)[2]) {
-        small_parameter_gradient<T>(op, cut, p.sample, p.first - p.lane * V + c, total[0], total[1]);
-    };
     group_sum<2, W>(means, cut, p, m.groups);
-    if constexpr (C == 1) {
-        channel_sums<V, 2, W>(sums, p, m.channels, write);
-    } else {
-        group_leave<2>(means, m.own_groups);
-        channel_sums<V, 2, W>(sums, p, m.channels, [&](int c, const float(&total)[2]) {
-            m.own_channels[0][c] = total[0], m.own_channels[1][c] = total[1];
-        });
-        norm_cluster_sync();
-        group_take<2, C>(means, p.lane, m.own_groups);
-        channels_take<2, V * SMALL_LANES, C>(m.own_channels, write);
-    }
+    channel_sums<V, 2, W>(sums, p, m.channels, [&](int c, const float(&total)[2]) {
+        small_parameter_gradient<T>(op, cut, p.sample, p.first - p.lane * V + c, total[0], total[1]);
+    });
 }
 
 /* The gradient of the bias before the statistics: sums of dx. */
-template <int V, int W, int C>
+template <int V, int W>
 __device__ __forceinline__ void small_bias(const NormBackward &op, const SmallCut &cut, const SmallPlace &p,
                                            float (&sum)[V], SmallMemory<V, W> &m) {
-    const auto write = [&](int c, const float(&total)[1]) {
+    channel_sums<V, 1, W>(sum, p, m.biases, [&](int c, const float(&total)[1]) {
         element_store(op.dbias, (int64_t)p.sample * cut.channels + p.first - p.lane * V + c, total[0]);
-    };
-    if constexpr (C == 1) {
-        channel_sums<V, 1, W>(sum, p, m.biases, write);
-    } else {
-        channel_sums<V, 1, W>(sum, p, m.biases,
-                              [&](int c, const float(&total)[1]) { m.own_biases[0][c] = total[0]; });
-        norm_cluster_sync();
-        channels_take<1, V * SMALL_LANES, C>(m.own_biases, write);
-    }
+    });
 }
 
-template <typename T, int V, int W, int C, int TAIL>
+template <typename T, int V, int W, int TAIL>
 __global__ void __launch_bounds__(SMALL_THREADS, 3)
     small_backward_kernel(NormBackward op, SmallCut cut, NormDrop drop) {
     __shared__ SmallMemory<V, W> memory;
-    const SmallPlace p = small_place<V, W, C>(op.forward, cut);
+    const SmallPlace p = small_place<V, W>(op.forward, cut);
     if (p.sample >= op.dy.n) return; /* a whole warp, which nobody waits for */
     Pack<T, V> x[SMALL_TURNS], dy[SMALL_TURNS];
     uint8_t mask[SMALL_TURNS] = {};
@@ -213,44 +178,35 @@ __global__ void __launch_bounds__(SMALL_THREADS, 3)
         means[1] = fmaf(s.slope[k], Narrow<T>::value ? fmaf(-s.centre[k], sums[k], sums[V + k]) : sums[V + k],
                         means[1]);
     }
-    small_means<T, V, W, C>(op, cut, p, means, sums, memory);
+    small_means<T, V, W>(op, cut, p, means, sums, memory);
     slope_scale<V>(drop, s);
     if (op.dx[p.source].data)
         small_gradient_write<T, V>(op, p, s, means[0] * cut.share, means[1] * cut.share * inverse * inverse,
                                    x, dy, sum);
-    if (op.dbias.data && (op.dx[0].data || op.dx[1].data)) small_bias<V, W, C>(op, cut, p, sum, memory);
-    if constexpr (C > 1) norm_cluster_sync(); /* nobody reads a block's memory any more when it leaves */
+    if (op.dbias.data && (op.dx[0].data || op.dx[1].data)) small_bias<V, W>(op, cut, p, sum, memory);
 }
 
-template <typename T, int W, int C = 1> static auto small_backward_choose(const NormForward *op) {
+template <typename T, int W> static auto small_backward_choose(const NormForward *op) {
     constexpr int V = Wide<T>::value;
     if constexpr (Narrow<T>::value) {
-        if (norm_tail(op) == TAIL_SILU) return small_backward_kernel<T, V, W, C, TAIL_SILU>;
+        if (norm_tail(op) == TAIL_SILU) return small_backward_kernel<T, V, W, TAIL_SILU>;
         if (norm_tail(op) == TAIL_SILU_DROPOUT) {
-            if constexpr (C == 1) {
-                if (op->mask) return small_backward_kernel<T, V, W, C, TAIL_SILU_MASK>;
-            }
-            return small_backward_kernel<T, V, W, C, TAIL_SILU_DROPOUT>;
+            if (op->mask) return small_backward_kernel<T, V, W, TAIL_SILU_MASK>;
+            return small_backward_kernel<T, V, W, TAIL_SILU_DROPOUT>;
         }
     }
-    return small_backward_kernel<T, V, W, C, TAIL_ANY>;
+    return small_backward_kernel<T, V, W, TAIL_ANY>;
 }
 
-/* With a kept mask large images are left to norm_backward.cu: on an H100 512 of 32x32x256 in bf16 took 0.45
- * ms there and 0.49 in a cluster; without one 0.63 and 0.59. */
 bool norm_small_backward(Device *device, const NormBackward *op) {
-    const bool clusters = !op->forward.mask && norm_attribute(device, cudaDevAttrClusterLaunch);
     bool taken = false;
     dtype_dispatch(op->dy.dtype, [&](auto type) {
         using T = decltype(type);
         SmallCut cut;
-        if (!(taken = small_cut<Wide<T>::value>(&op->forward, clusters, &cut))) return;
-        const int warps = cut.pixels / SMALL_PIXELS;
+        if (!(taken = small_cut<Wide<T>::value>(&op->forward, &cut))) return;
         small_launch(device,
-                     warps == 1 ? small_backward_choose<T, 1>(&op->forward)
-                     : warps == SMALL_WARPS
-                         ? small_backward_choose<T, SMALL_WARPS>(&op->forward)
-                         : small_backward_choose<T, SMALL_WARPS, SMALL_CLUSTER>(&op->forward),
+                     cut.pixels == SMALL_PIXELS ? small_backward_choose<T, 1>(&op->forward)
+                                                : small_backward_choose<T, SMALL_WARPS>(&op->forward),
                      op, cut, norm_drop_make(&op->forward.dropout, op->dy_scale));
     });
     return taken;
