@@ -1,5 +1,5 @@
-# The share of the residual that is rounding, by N, with the bound that a default has to keep at the most levels of the paper; and the
-# gradient's direction.
+# The share of the residual that is rounding, by N, with the bound that a recommended precision keeps at the most levels of the paper;
+# and the gradient's direction.
 eval page(1100, 520)
 set output out
 set multiplot title title noenhanced font ",13"
@@ -21,7 +21,7 @@ set format y "%g"
 set yrange [*:*] noextend
 set ylabel "rounding / residual"
 set key off
-set label 2 sprintf("dotted: at N = 1281 a default keeps the median below %g", bound) at graph 0.02, 0.97 font ",9"
+set label 2 sprintf("dotted: recommended is at most %g at N = 1281", bound) at graph 0.02, 0.97 font ",9"
 plot for [i=1:words(names)] data index place('precision: ', i) using 1:2 with linespoints lt i ps 1.1, \
      for [i=1:words(names)] data index place('precision: ', i) using 1:3 with lines lt i lw 0.8, \
      bound_at(x) with lines lc rgb '#000000' lw 2 dt (2, 3)

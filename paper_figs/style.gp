@@ -41,7 +41,7 @@ block(name) = int(system(sprintf("awk -v name='%s' 'NR == 1 || empty >= 2 { if (
 # A legend's width in pixels; what it needs beyond the 290 that a page has for it is added to the page.
 larger(a, b) = a > b ? a : b
 longest(names, i) = i > words(names) ? 0 : larger(strlen(word(names, i)), longest(names, i + 1))
-wider(names) = larger(0.0, 80 + 7.4 * longest(names, 1) - 290)
+wider(names) = larger(0.0, 80 + 7.7 * longest(names, 1) - 290)
 
 # eval log_axis('index '.block('loss'), 2), or with '' for the whole file: y is logarithmic, and the shorter it is the more of
 # its tics are labelled; below a factor of two it is linear.

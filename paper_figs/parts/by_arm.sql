@@ -24,7 +24,7 @@ WITH newest AS (
             UNION ALL SELECT plain, scale, data, budget, config_asked(config, file, plain, scale) FROM found)
      GROUP BY plain, scale, data, budget
 ), named AS (
-    SELECT found.*, plain || settings_said(config, keys) AS asked_as FROM found JOIN varying USING (plain, scale, data, budget)
+    SELECT found.*, iif(plain = '', substr(settings_said(config, keys), 3), plain || settings_said(config, keys)) AS asked_as FROM found JOIN varying USING (plain, scale, data, budget)
 ), asked AS (   -- a seed counts once, whatever else was numbered anew since
     SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY asked_as, scale, data, budget, seed ORDER BY state <> 'done', asked DESC, created DESC) AS turn
                      FROM named) WHERE turn = 1

@@ -16,13 +16,14 @@ for dump in results/recorded/*.sql; do
 done
 run figure all --folder "$FOLDER/first"
 check "all figures" status_is 0
-check "one of each kind, in three formats" same "$(cd "$FOLDER/first/figures" && for kind in arms arms_time bars loss sigma_bins training update_norm; do
+check "one of each kind, in three formats" same "$(cd "$FOLDER/first/figures" && for kind in arms arms_time bars bench loss rounding sigma_bins training update_norm; do
     set -- "$kind"-*.pdf && [[ -s $1 && -s ${1%pdf}svg && -s ${1%pdf}png ]] && echo -n "$kind "
-done)" "arms arms_time bars loss sigma_bins training update_norm "
+done)" "arms arms_time bars bench loss rounding sigma_bins training update_norm "
 sleep 1.1 # a date in a file would differ now
-for name in training-0b095889 {arms,arms_time,bars,loss,update_norm}-quickstart curricula; do
+for name in training-0b095889 rounding-24683ee3 bench-h100-{adm-fp16,cifar10-bf16} {arms,arms_time,bars,loss,update_norm}-quickstart curricula; do
     case $name in
-    training*) run figure training "${name#*-}" --out "$FOLDER/second/$name" ;;
+    training* | rounding*) run figure "${name%%-*}" "${name#*-}" --out "$FOLDER/second/$name" ;;
+    bench*) run figure bench session="${name#*-}" --out "$FOLDER/second/$name" ;;
     *-quickstart) run figure "${name%-*}" experiment=quickstart --out "$FOLDER/second/$name" ;;
     *) run figure "$name" --out "$FOLDER/second/$name" ;;
     esac
@@ -55,9 +56,23 @@ for scale in desk hour; do
          GROUP BY rate HAVING count(DISTINCT arm) = 2 ORDER BY sum(ln(value)) LIMIT 1")" \
         "$(awk '$1 == "lr:" { print $2 + 0 }' experiments/scales/$scale.yaml)"
 done
+# What README.md says of the card's speeds, and experiments/README.md of its precisions.
+run table speed
+for row in "this program | bf16 | 1024 | 2814.4 | 1.00" "this program | fp16 | 256 | 499.0 | 1.00 | 437.7 | 65.7 %" \
+    "PyTorch 2.11.0 torch.compile (default), NHWC | fp16 | 64 | 216.8 | 2.30" "PyTorch 2.11.0 eager, NHWC | fp16 | 96 | 105.7 | 4.72"; do
+    check "speed: $row" says "| $row |"
+done
+run table precision
+for row in "tf32 \| 0.11 .* within" "bf16 \| 0.857 .* beyond" "fp16 \| 0.123 .* within"; do
+    check "precision: $row" grep -qE "^\| 24683ee3 .* \| 1281 \| $row \|$" "$FOLDER/out"
+done
+run table ablation experiment=cifar10_main
+check "runs of a file without arms are named by their settings" says "| model.channels=128, model.blocks=4, ct.s1=1280, train.steps=640"
 run table cifar10
 check "a run of another network than its scale's says so" says "| ours: cifar10_main, model.channels=128, model.blocks=4, train.steps=4600, train.lr=0.0004"
 run table all --folder "$FOLDER/first"
 check "all tables" status_is 0
+run table all --folder "$FOLDER/second"
+check "and once more: the same bytes" diff -r "$FOLDER/first/tables" "$FOLDER/second/tables"
 check "a table in three formats" test -s "$FOLDER/first/tables/runs.md" -a -s "$FOLDER/first/tables/runs.csv" -a -s "$FOLDER/first/tables/runs.tex"
 finish
