@@ -80,11 +80,11 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
     tile_fetch(memory[0][0], keys, h.stride);
     tile_fetch(memory[0][1], values, h.stride);
     __pipeline_commit();
-    __pipeline_wait_prior(0);
+    copies_wait<0>();
     __syncthreads();
     own.begin(memory[1][0], warp, lane);
     for (int i = 0; i < h.tiles; i++) {
-        __pipeline_wait_prior(0);
+        copies_wait<0>();
         __syncthreads(); /* this tile is there, and nobody reads the one before any more */
         if (i + 1 < h.tiles) {
             const int64_t next = (int64_t)(i + 1) * TILE * h.stride;

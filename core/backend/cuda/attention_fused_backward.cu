@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
     }
     __pipeline_commit();
     own.rows_read(h, given, place, row, lane);
-    __pipeline_wait_prior(0);
+    copies_wait<0>();
     __syncthreads();
     own.begin(memory[0][0], warp, lane);
     __syncthreads();
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(TILE_THREADS, M == 1 ? 3 : 2)
     tile_fetch(memory[0][1], values, h.stride);
     __pipeline_commit();
     for (int i = 0; i < h.tiles; i++) {
-        __pipeline_wait_prior(0);
+        copies_wait<0>();
         __syncthreads(); /* this tile is there, and nobody reads the one before any more */
         if (i + 1 < h.tiles) {
             const int64_t next = (int64_t)(i + 1) * TILE * h.stride;
@@ -209,11 +209,11 @@ __global__ void __launch_bounds__(TILE_THREADS, 3)
     tile_fetch(memory[1].q, h.qkv + first, h.stride);
     tile_fetch(memory[1].dy, h.qkv + first + h.inner, h.stride);
     queries_fetch(&memory[0], h, given, place, 0);
-    __pipeline_wait_prior(0);
+    copies_wait<0>();
     __syncthreads();
     own.begin(memory[1].q + mine, memory[1].dy + mine, lane);
     for (int i = 0; i < h.tiles; i++) {
-        __pipeline_wait_prior(0);
+        copies_wait<0>();
         __syncthreads(); /* this tile is there, and nobody reads the one before any more */
         if (i + 1 < h.tiles) queries_fetch(&memory[(i + 1) % 2], h, given, place, (i + 1) * TILE);
 #pragma unroll 1

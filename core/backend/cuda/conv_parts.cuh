@@ -18,6 +18,7 @@
 #define ICT_BACKEND_CUDA_CONV_PARTS_CUH
 
 #include "backend/cuda/elements.cuh"
+#include "backend/cuda/warp_products.cuh"
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #error "conv_parts: cp.async and products of 16 x 8 x 16 need compute capability 8.0"
@@ -65,29 +66,6 @@ template <int BYTES> __device__ __forceinline__ void async_copy(uint32_t to, con
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(size));
     else
         asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(size));
-}
-
-__device__ __forceinline__ void async_commit() {
-    asm volatile("cp.async.commit_group;");
-}
-
-template <int PENDING> __device__ __forceinline__ void async_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
-}
-
-/* Four matrices of 8 x 8 fp16; lane i names a row of matrix i / 8. */
-__device__ __forceinline__ void matrices_load(uint32_t (&to)[4], uint32_t from) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(from));
-}
-
-/* sum[16 x 8] += a[16 x 16] b[16 x 8] */
-__device__ __forceinline__ void multiply(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, "
-                 "%9}, {%0, %1, %2, %3};"
-                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 __device__ __forceinline__ void pair_cut(float a, float b, uint32_t &hi, uint32_t &lo) {
@@ -235,16 +213,16 @@ __device__ __forceinline__ void stage_multiply(const float (*x)[DEPTH], const __
 #pragma unroll
         for (int n = 0; n < WIDTH / 8; n++) {
             uint32_t w[4]; /* hi of 8 terms, hi of the others; lo of both */
-            matrices_load(
-                w, shared_address(&weight[n * 8 + lane % 8][lane / 16 * DEPTH + k + lane / 8 % 2 * 8]));
+            matrices_load(w,
+                          (const char *)&weight[n * 8 + lane % 8][lane / 16 * DEPTH + k + lane / 8 % 2 * 8]);
             float part[4][4] = {};
 #pragma unroll
-            for (int m = 0; m < 4; m++) multiply(part[m], hi[m], w[0], w[1]);
+            for (int m = 0; m < 4; m++) multiply<__half>(part[m], hi[m], w[0], w[1]);
             if (EXACT) {
 #pragma unroll
-                for (int m = 0; m < 4; m++) multiply(part[m], lo[m], w[0], w[1]);
+                for (int m = 0; m < 4; m++) multiply<__half>(part[m], lo[m], w[0], w[1]);
 #pragma unroll
-                for (int m = 0; m < 4; m++) multiply(part[m], hi[m], w[2], w[3]);
+                for (int m = 0; m < 4; m++) multiply<__half>(part[m], hi[m], w[2], w[3]);
             }
 #pragma unroll
             for (int m = 0; m < 4; m++)
@@ -315,11 +293,11 @@ __device__ __forceinline__ void sums_write(const Problem &p, int row, const Colu
 /* Until at most `pending` of the stages asked for last are on their way. */
 __device__ __forceinline__ void stages_wait(int pending) {
     if (pending == 2)
-        async_wait<2>();
+        copies_wait<2>();
     else if (pending == 1)
-        async_wait<1>();
+        copies_wait<1>();
     else
-        async_wait<0>();
+        copies_wait<0>();
 }
 
 /* V: floats of x that are fetched at once, 4 or 1. */
@@ -350,7 +328,7 @@ __global__ void __launch_bounds__(THREADS, BN > 32 ? 1 : 2) parts_kernel(const _
             weight_fetch<BN>(p, column, next, stage.weight);
             term_advance(p, term);
         }
-        async_commit();
+        __pipeline_commit();
         if (step < 0) continue;
         const Stage<BN> &stage = stages[step % p.stages];
         stage_multiply<WIDTH, EXACT>(stage.x + warp_row, stage.weight + warp_column, sum);

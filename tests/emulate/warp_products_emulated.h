@@ -1,7 +1,7 @@
-/* The warp's instructions of backend/cuda/fragments.cuh, which says where the operands lie, in plain loops.
- * All 32 lanes come here together and see each other's words; sums are in fp32, term by term. */
-#ifndef ICT_TESTS_EMULATE_FRAGMENTS_EMULATED_H
-#define ICT_TESTS_EMULATE_FRAGMENTS_EMULATED_H
+/* The warp's instructions of backend/cuda/warp_products.cuh, which says where the operands lie, in plain
+ * loops. All 32 lanes come here together and see each other's words; sums are in fp32, term by term. */
+#ifndef ICT_TESTS_EMULATE_WARP_PRODUCTS_EMULATED_H
+#define ICT_TESTS_EMULATE_WARP_PRODUCTS_EMULATED_H
 
 #include "cuda_runtime_api.h"
 
