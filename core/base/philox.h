@@ -43,11 +43,26 @@ typedef struct RandomKey {
     uint32_t stream, step, sample;
 } RandomKey;
 
+/* Both halves of a product. Of one in 64 bits, nvcc would add 0 to the upper half. */
+PHILOX_FUNCTION void philox_product(uint32_t a, uint32_t b, uint32_t *low, uint32_t *high) {
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__)
+    asm("{ .reg .b64 p; mul.wide.u32 p, %2, %3; mov.b64 {%0, %1}, p; }"
+        : "=r"(*low), "=r"(*high)
+        : "r"(a), "r"(b));
+#else
+    const uint64_t product = (uint64_t)a * b;
+    *low = (uint32_t)product;
+    *high = (uint32_t)(product >> 32);
+#endif
+}
+
 PHILOX_FUNCTION void philox_round(uint32_t x[4], uint32_t key0, uint32_t key1) {
-    const uint64_t p0 = (uint64_t)0xD2511F53u * x[0], p1 = (uint64_t)0xCD9E8D57u * x[2];
-    const uint32_t y0 = (uint32_t)(p1 >> 32) ^ x[1] ^ key0, y2 = (uint32_t)(p0 >> 32) ^ x[3] ^ key1;
-    x[1] = (uint32_t)p1;
-    x[3] = (uint32_t)p0;
+    uint32_t low0, high0, low1, high1;
+    philox_product(x[0], 0xD2511F53u, &low0, &high0);
+    philox_product(x[2], 0xCD9E8D57u, &low1, &high1);
+    const uint32_t y0 = high1 ^ x[1] ^ key0, y2 = high0 ^ x[3] ^ key1;
+    x[1] = low1;
+    x[3] = low0;
     x[0] = y0;
     x[2] = y2;
 }

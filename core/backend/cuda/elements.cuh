@@ -176,8 +176,23 @@ __device__ __forceinline__ void cache_prefetch(const void *from) {
 #endif
 }
 
-/* Starts to copy 16 bytes into shared memory. The 128 bytes around them come to the L2 cache: what a block
- * has of a pixel lies beside what its neighbour has, and reads soon. */
+/* Reads 16 bytes. The 128 bytes around them come to the L2 cache: what a block has of a pixel lies beside
+ * what its neighbour has, and reads soon. */
+template <typename T, int V> __device__ __forceinline__ Pack<T, V> pack_fetch(const T *from) {
+    static_assert(sizeof(Pack<T, V>) == 16, "one access of 16 bytes");
+#ifdef __CUDACC__
+    Pack<T, V> pack;
+    uint4 &words = reinterpret_cast<uint4 &>(pack);
+    asm volatile("ld.global.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                 : "l"(from));
+    return pack;
+#else
+    return *reinterpret_cast<const Pack<T, V> *>(from);
+#endif
+}
+
+/* Starts to copy 16 bytes into shared memory, with the 128 bytes around them as above. */
 __device__ __forceinline__ void copy_begin(void *to, const void *from) {
 #ifdef __CUDACC__
     asm volatile(

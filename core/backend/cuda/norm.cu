@@ -111,10 +111,10 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
     T *y = (T *)op.y.data + l.y;
     const int rows = blockDim.x >> cut.shift, row = threadIdx.x >> cut.shift;
     uint8_t *kept = (uint8_t *)(slab + cut.part * cut.chunk);
-    uint8_t *mask = !op.mask ? NULL
-                    : CACHED ? kept + l.lane * cut.part + row
-                             : norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, l.first) +
-                                   (l.element - l.first) / cut.channels;
+    uint8_t *mask = CACHED ? kept + l.lane * cut.part + row
+                           : norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, l.first) +
+                                 (l.element - l.first) / cut.channels;
+    const bool keeps = TAIL == TAIL_ANY ? op.mask != NULL : TAIL == TAIL_SILU_MASK;
 #pragma unroll 2
     for (int i = 0; i < l.turns; i++) {
         float v[V];
@@ -125,11 +125,11 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
                                        fmaf(Narrow<T>::value ? v[k] : v[k] - centre[k], slope[k], offset[k]));
         if (tail_drops<TAIL>(drop)) {
             const uint32_t bits = norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
-            if (V == 8 && mask) mask[i * rows] = (uint8_t)bits;
+            if (V == 8 && keeps) mask[i * rows] = (uint8_t)bits;
         }
         pack_store<T, V>(y + (int64_t)i * l.y_step, v);
     }
-    if (CACHED && V == 8 && tail_drops<TAIL>(drop) && op.mask) mask_store(op, cut, kept);
+    if (CACHED && V == 8 && tail_drops<TAIL>(drop) && keeps) mask_store(op, cut, kept);
 }
 
 template <typename T, int V, bool CACHED, int TAIL>
@@ -165,6 +165,8 @@ template <typename T, int V> static void forward_run(Device *device, const NormF
             if (norm_tail(op) == TAIL_SILU) kernel = norm_forward_kernel<T, V, true, TAIL_SILU>;
             if (norm_tail(op) == TAIL_SILU_DROPOUT)
                 kernel = norm_forward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
+            if constexpr (V == 8)
+                if (norm_tail(op) == TAIL_SILU_MASK) kernel = norm_forward_kernel<T, V, true, TAIL_SILU_MASK>;
         }
     }
     norm_launch(device, kernel, op, op, cut, norm_drop_make(&op->dropout, 1.0f), bytes);

@@ -151,7 +151,7 @@ __device__ __forceinline__ void norm_fetch(T *slab, const T *from, int step, con
     for (int i = 0; i < l.turns; i++) {
         T *to = slab + l.at + i * l.step;
         if constexpr (V * sizeof(T) == 16)
-            __pipeline_memcpy_async(to, from + (int64_t)i * step, 16);
+            copy_begin(to, from + (int64_t)i * step);
         else
             for (int k = 0; k < V; k++) to[k] = from[(int64_t)i * step + k];
     }
@@ -313,13 +313,14 @@ __device__ __forceinline__ uint32_t norm_drop(const RandomKey &key, NormDrop dro
  * them the centre goes into the offset, and the mean of the first pass needs no correction. */
 template <typename T> struct Narrow { static constexpr bool value = sizeof(T) == 2; };
 
-/* What follows the affine map, known to the compiler for the cases that the U-Nets have; with the mask, which
- * the forward pass kept, only backward. */
+/* What follows the affine map, known to the compiler for the cases that the U-Nets have. MASK: with a dropout
+ * mask that the forward pass keeps and the backward pass reads. */
 enum NormTail { TAIL_ANY, TAIL_SILU, TAIL_SILU_DROPOUT, TAIL_SILU_MASK };
 
 static inline NormTail norm_tail(const NormForward *op) {
     if (op->activation != ACT_SILU) return TAIL_ANY;
-    return op->dropout.rate > 0.0f ? TAIL_SILU_DROPOUT : TAIL_SILU;
+    if (op->dropout.rate == 0.0f) return TAIL_SILU;
+    return op->mask ? TAIL_SILU_MASK : TAIL_SILU_DROPOUT;
 }
 
 template <int TAIL> __device__ __forceinline__ Activation tail_activation(const NormForward &op) {

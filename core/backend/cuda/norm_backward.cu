@@ -206,7 +206,7 @@ __device__ __forceinline__ void mask_fetch(const NormForward &op, const NormCut 
     const uint8_t *from = norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, chunk * cut.chunk) + begin;
     for (int i = threadIdx.x * 16; i < cut.lanes * cut.part; i += blockDim.x * 16) {
         const int lane = i / cut.part;
-        __pipeline_memcpy_async(slab + i, from + (int64_t)lane * cut.pixels + i - lane * cut.part, 16);
+        copy_begin(slab + i, from + (int64_t)lane * cut.pixels + i - lane * cut.part);
     }
 }
 
@@ -268,8 +268,10 @@ template <typename T, int V> static void backward_run(Device *device, const Norm
         if constexpr (V > 1) {
             if (norm_tail(forward) == TAIL_SILU) kernel = norm_backward_kernel<T, V, true, TAIL_SILU>;
             if (norm_tail(forward) == TAIL_SILU_DROPOUT)
-                kernel = forward->mask ? norm_backward_kernel<T, V, true, TAIL_SILU_MASK>
-                                       : norm_backward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
+                kernel = norm_backward_kernel<T, V, true, TAIL_SILU_DROPOUT>;
+            if constexpr (V == 8)
+                if (norm_tail(forward) == TAIL_SILU_MASK)
+                    kernel = norm_backward_kernel<T, V, true, TAIL_SILU_MASK>;
         }
     }
     norm_launch(device, kernel, op, forward, cut, norm_drop_make(&forward->dropout, op->dy_scale), bytes);

@@ -307,9 +307,8 @@ template <typename T> static auto ring_choose(const NormForward *op) {
     constexpr int V = Wide<T>::value;
     if constexpr (Narrow<T>::value) {
         if (norm_tail(op) == TAIL_SILU) return ring_backward_kernel<T, V, TAIL_SILU>;
-        if (norm_tail(op) == TAIL_SILU_DROPOUT)
-            return op->mask ? ring_backward_kernel<T, V, TAIL_SILU_MASK>
-                            : ring_backward_kernel<T, V, TAIL_SILU_DROPOUT>;
+        if (norm_tail(op) == TAIL_SILU_DROPOUT) return ring_backward_kernel<T, V, TAIL_SILU_DROPOUT>;
+        if (norm_tail(op) == TAIL_SILU_MASK) return ring_backward_kernel<T, V, TAIL_SILU_MASK>;
     }
     return ring_backward_kernel<T, V, TAIL_ANY>;
 }

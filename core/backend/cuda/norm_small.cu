@@ -47,6 +47,8 @@ __device__ __forceinline__ float2 statistics_make(const Pack<T, V> (&x)[SMALL_TU
     return make_float2(mean + off, 1.0f / sqrtf(variance + epsilon));
 }
 
+/* The branch around the mask's bytes is meant: without it the compiler draws for all pixels first, and runs
+ * out of registers. */
 template <typename T, int V, int TAIL>
 __device__ __forceinline__ void small_write(const NormForward &op, const SmallCut &cut, NormDrop drop,
                                             const SmallPlace &p, const Pack<T, V> (&x)[SMALL_TURNS],
@@ -80,7 +82,9 @@ __global__ void __launch_bounds__(SMALL_THREADS, 5)
     const SmallPlace p = small_place<V, W>(op, cut);
     if (p.sample >= op.x[0].n) return; /* a whole warp, which nobody waits for */
     Pack<T, V> x[SMALL_TURNS];
-    packs_fetch<T, V>((const T *)op.x[p.source].data + p.x, p.x_step, x);
+    const T *from = (const T *)op.x[p.source].data + p.x;
+#pragma unroll
+    for (int i = 0; i < SMALL_TURNS; i++) x[i] = pack_fetch<T, V>(from + (int64_t)i * p.x_step);
     SmallMap<V> map;
     small_parameters<V>(op, cut, p, map);
     const float mean = mean_make<T, V, W>(x, cut, p, map, first);
@@ -104,7 +108,7 @@ template <typename T, int W> static auto small_forward_choose(const NormForward 
     constexpr int V = Wide<T>::value;
     if constexpr (Narrow<T>::value) {
         if (norm_tail(op) == TAIL_SILU) return small_forward_kernel<T, V, W, TAIL_SILU>;
-        if (norm_tail(op) == TAIL_SILU_DROPOUT) return small_forward_kernel<T, V, W, TAIL_SILU_DROPOUT>;
+        if (norm_tail(op) != TAIL_ANY) return small_forward_kernel<T, V, W, TAIL_SILU_DROPOUT>;
     }
     return small_forward_kernel<T, V, W, TAIL_ANY>;
 }

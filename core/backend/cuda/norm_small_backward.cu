@@ -190,10 +190,8 @@ template <typename T, int W> static auto small_backward_choose(const NormForward
     constexpr int V = Wide<T>::value;
     if constexpr (Narrow<T>::value) {
         if (norm_tail(op) == TAIL_SILU) return small_backward_kernel<T, V, W, TAIL_SILU>;
-        if (norm_tail(op) == TAIL_SILU_DROPOUT) {
-            if (op->mask) return small_backward_kernel<T, V, W, TAIL_SILU_MASK>;
-            return small_backward_kernel<T, V, W, TAIL_SILU_DROPOUT>;
-        }
+        if (norm_tail(op) == TAIL_SILU_DROPOUT) return small_backward_kernel<T, V, W, TAIL_SILU_DROPOUT>;
+        if (norm_tail(op) == TAIL_SILU_MASK) return small_backward_kernel<T, V, W, TAIL_SILU_MASK>;
     }
     return small_backward_kernel<T, V, W, TAIL_ANY>;
 }
