@@ -86,6 +86,23 @@ __device__ __forceinline__ float element_load(const Tensor &tensor, int64_t i) {
     return ((const float *)tensor.data)[i];
 }
 
+/* The same in two steps, so that loads of several arrays are under way together: there is no branch between
+ * them. */
+__device__ __forceinline__ uint32_t element_bits(const Tensor &tensor, int64_t i) {
+    uint32_t bits;
+    if (tensor.dtype == DTYPE_F32)
+        bits = ((const uint32_t *)tensor.data)[i];
+    else
+        bits = ((const uint16_t *)tensor.data)[i];
+    return bits;
+}
+__device__ __forceinline__ float element_value(const Tensor &tensor, uint32_t bits) {
+    const uint16_t half = (uint16_t)bits;
+    const float narrow = (float)reinterpret_cast<const __half &>(half);
+    if (tensor.dtype == DTYPE_F16) return narrow;
+    return __uint_as_float(tensor.dtype == DTYPE_BF16 ? bits << 16 : bits);
+}
+
 __device__ __forceinline__ void element_store(const Tensor &tensor, int64_t i, float value) {
     if (tensor.dtype == DTYPE_F16)
         ((__half *)tensor.data)[i] = (__half)value;

@@ -11,16 +11,17 @@ __device__ __forceinline__ void slab_load(const T *slab, const T *x, const NormL
     pack_load<T, V>(CACHED ? slab + l.at + i * l.step : x + (int64_t)i * l.x_step, to);
 }
 
-/* Means of the block's groups; the bias comes before the statistics. */
+/* Means of the groups, a channel a thread, each for itself; the bias comes before the statistics. */
 __device__ __forceinline__ void means_make(const NormCut &cut, const NormMemory &m) {
-    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) {
+        const int first = c - c % cut.size;
         double sum = 0.0, bias = 0.0;
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            sum += (double)m.sum[c];
-            bias += (double)m.bias[c];
+        for (int k = first; k < first + cut.size; k++) {
+            sum += (double)m.sum[k];
+            bias += (double)m.bias[k];
         }
-        m.a[g] = (float)((sum + bias * cut.pixels) * cut.share);
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) m.centre[c] = m.a[g] - m.bias[c];
+        m.a[c] = (float)((sum + bias * cut.pixels) * cut.share);
+        m.centre[c] = m.a[c] - m.bias[c];
     }
     __syncthreads();
 }
@@ -29,23 +30,22 @@ __device__ __forceinline__ void means_make(const NormCut &cut, const NormMemory 
 template <typename T>
 __device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &cut, const NormMemory &m,
                                           int width) {
-    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) {
+        const int g = c / cut.size, first = g * cut.size;
         double sum = 0.0, square = 0.0;
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            square += (double)m.sum[c];
-            if (!Narrow<T>::value) sum += (double)m.sum[width + c];
+        for (int k = first; k < first + cut.size; k++) {
+            square += (double)m.sum[k];
+            if (!Narrow<T>::value) sum += (double)m.sum[width + k];
         }
         const double away = sum * cut.share, variance = square * cut.share - away * away;
-        const float mean = (float)((double)m.a[g] + away),
+        const float mean = (float)((double)m.a[c] + away),
                     inverse = 1.0f / sqrtf((float)(variance + (double)op.epsilon));
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            m.centre[c] = mean - m.bias[c];
-            m.slope[c] = inverse * m.gain[c];
-            if (Narrow<T>::value) m.offset[c] = fmaf(-m.centre[c], m.slope[c], m.offset[c]);
-        }
+        m.centre[c] = mean - m.bias[c];
+        m.slope[c] = inverse * m.gain[c];
+        if (Narrow<T>::value) m.offset[c] = fmaf(-m.centre[c], m.slope[c], m.offset[c]);
         float *out =
             op.statistics + ((int64_t)blockIdx.y * op.groups + blockIdx.x / cut.cluster * cut.groups + g) * 2;
-        if (blockIdx.x % cut.cluster == 0) out[0] = mean, out[1] = inverse;
+        if (blockIdx.x % cut.cluster == 0 && c == first) out[0] = mean, out[1] = inverse;
     }
     __syncthreads();
 }

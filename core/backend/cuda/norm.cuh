@@ -97,7 +97,7 @@ struct NormMemory {
     float *own;   /* [2][2 width]: sums over the block's pixels, in turn, for the cluster */
     float *sum;   /* [2][width]: sums over all pixels */
     float *bias, *gain, *offset, *centre, *slope; /* [width], by channel of the chunk */
-    float *a, *b; /* [width]: means of groups (forward, a); A and B of channels (backward) */
+    float *a, *b; /* [width]: the mean (forward, a); A and B, and before those 1/std (backward, b) */
 };
 
 __device__ __forceinline__ NormMemory norm_memory(float *memory, int width) {
@@ -164,11 +164,14 @@ __device__ __forceinline__ void norm_parameters(const NormForward &op, const Nor
     for (int i = threadIdx.x; i < cut.chunk; i += blockDim.x) {
         const int c = blockIdx.x / cut.cluster * cut.chunk + i;
         const bool scaled = op.scale_shift.data;
-        const float factor = scaled ? 1.0f + element_load(op.scale_shift, 2 * side + c) : 1.0f;
-        const float shift = scaled ? element_load(op.scale_shift, 2 * side + cut.channels + c) : 0.0f;
-        m.bias[i] = op.bias.data ? element_load(op.bias, side + c) : 0.0f;
-        m.gain[i] = op.gamma[c] * factor;
-        m.offset[i] = fmaf(op.beta[c], factor, shift);
+        const float gamma = op.gamma[c], beta = op.beta[c];
+        const uint32_t scale = scaled ? element_bits(op.scale_shift, 2 * side + c) : 0,
+                       shift = scaled ? element_bits(op.scale_shift, 2 * side + cut.channels + c) : 0,
+                       bias = op.bias.data ? element_bits(op.bias, side + c) : 0;
+        const float factor = 1.0f + element_value(op.scale_shift, scale);
+        m.bias[i] = element_value(op.bias, bias);
+        m.gain[i] = gamma * factor;
+        m.offset[i] = fmaf(beta, factor, element_value(op.scale_shift, shift));
     }
 }
 

@@ -99,32 +99,34 @@ __device__ __forceinline__ void maps_make(const NormForward &op, const NormCut &
         const float *group = group_statistics(op, cut, c);
         m.centre[c] = group[0] - m.bias[c];
         m.slope[c] = group[1] * m.gain[c];
+        m.b[c] = group[1];
         if (Narrow<T>::value) m.offset[c] = fmaf(-m.centre[c], m.slope[c], m.offset[c]);
     }
     __syncthreads();
 }
 
-/* S and T of each channel, and A and B of each channel's group, as pass 2 wants them:
- * dx = slope dv - b distance - a. */
+/* S and T of each channel, and A and B of its group, as pass 2 wants them: dx = slope dv - b distance - a. A
+ * channel a thread, which adds up its group for itself. */
 template <typename T>
-__device__ __forceinline__ void means_make(const NormForward &op, const NormCut &cut, NormDrop drop,
-                                           const NormMemory &m, int width) {
-    for (int g = threadIdx.x; g < cut.groups; g += blockDim.x) {
-        const float inverse = group_statistics(op, cut, g * cut.size)[1];
+__device__ __forceinline__ void means_make(const NormCut &cut, NormDrop drop, const NormMemory &m,
+                                           int width) {
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) {
+        float *s = m.sum + c, *t = s + width;
+        *s *= drop.kept, *t *= drop.kept;
+        if (Narrow<T>::value) *t = fmaf(-m.centre[c], *s, *t);
+        *t *= m.b[c];
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) {
+        const int first = c - c % cut.size;
         double a = 0.0, b = 0.0;
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            float *s = m.sum + c, *t = s + width;
-            *s *= drop.kept, *t *= drop.kept;
-            if (Narrow<T>::value) *t = fmaf(-m.centre[c], *s, *t);
-            *t *= inverse;
-            a += (double)m.slope[c] * (double)*s;
-            b += (double)m.slope[c] * (double)*t;
+        for (int k = first; k < first + cut.size; k++) {
+            a += (double)m.slope[k] * (double)m.sum[k];
+            b += (double)m.slope[k] * (double)m.sum[width + k];
         }
-        a *= cut.share, b *= cut.share * (double)inverse;
-        for (int c = g * cut.size; c < (g + 1) * cut.size; c++) {
-            m.a[c] = (float)(Narrow<T>::value ? a - b * (double)m.centre[c] : a);
-            m.b[c] = (float)b;
-        }
+        a *= cut.share, b *= cut.share * (double)m.b[c];
+        m.a[c] = (float)(Narrow<T>::value ? a - b * (double)m.centre[c] : a);
+        m.b[c] = (float)b;
     }
     __syncthreads();
 }
@@ -236,7 +238,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     copies_wait<0>();
     if (TAIL == TAIL_SILU_MASK) __syncthreads(); /* the mask was fetched for each other */
     sums_make<T, V, CACHED, TAIL>(op, cut, drop, s, m, l);
-    means_make<T>(op.forward, cut, drop, m, width);
+    means_make<T>(cut, drop, m, width);
     parameter_gradients(op, cut, m, width);
     if (op.dx[0].data || op.dx[1].data) {
         NormLane wanted = l; /* a source whose gradient nobody asks for has no pixels */
