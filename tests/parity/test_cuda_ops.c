@@ -150,6 +150,8 @@ static const NormCase norm_cases[] = {
     {2, 8, 128, 0, 8, true, false, ACT_SILU, 0, 1000},   {2, 16, 64, 0, 4, false, false, ACT_SILU, 0, 1000},
     {2, 32, 256, 256, 32, false, false, ACT_SILU, 0, 0}, {1, 32, 128, 0, 8, true, true, ACT_SILU, 0.2f, 0},
     {2, 32, 64, 0, 4, true, false, ACT_NONE, 0, 1000},   {2, 32, 40, 24, 16, true, true, ACT_SILU, 0.3f, 0},
+    {3, 8, 96, 48, 6, true, true, ACT_SILU, 0.2f, 0},    {2, 16, 72, 0, 3, true, false, ACT_SILU, 0, 0},
+    {3, 32, 48, 24, 3, true, true, ACT_SILU, 0.1f, 0},   {2, 32, 72, 0, 6, false, false, ACT_NONE, 0, 1000},
 };
 
 typedef struct NormTensors {

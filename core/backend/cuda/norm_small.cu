@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(SMALL_THREADS, 5)
     }
     if (p.warp == 0 && threadIdx.x % 32 < SMALL_LANES && p.lane % cut.lanes == 0)
         *reinterpret_cast<float2 *>(op.statistics + small_group(op, cut, p.sample, p.first)) = found;
-    small_write<T, V, TAIL>(op, cut, drop, p, x, centre, slope, map.offset);
+    if (!p.rests) small_write<T, V, TAIL>(op, cut, drop, p, x, centre, slope, map.offset);
 }
 
 /* Of fp32, which is not in a hurry, one kernel for all tails. */

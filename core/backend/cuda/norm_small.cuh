@@ -2,7 +2,9 @@
  * accesses: a slab (four accesses of a pixel) lies in the registers of one warp, or of the four of a block,
  * eight accesses a thread. At these sizes the kernels of norm.cu and norm_backward.cu wait most of the time:
  * for their own barriers, and for each other's shared memory. Here sums go from register to register, and
- * only those of four warps through shared memory. Formulas and roundings are those of norm_backward.cu.
+ * only those of four warps through shared memory. Where groups are three accesses, the last of the four
+ * threads of a pixel does what its neighbour does, and neither counts nor writes. Formulas and roundings are
+ * those of norm_backward.cu.
  */
 #ifndef ICT_BACKEND_CUDA_NORM_SMALL_CUH
 #define ICT_BACKEND_CUDA_NORM_SMALL_CUH
@@ -17,7 +19,8 @@ enum { SMALL_PIXELS = SMALL_ROWS * SMALL_TURNS }; /* of a warp */
 /* How a layer is cut into slabs. */
 typedef struct SmallCut {
     int channels, pixels, size; /* size: channels of a group */
-    int lanes;                  /* neighbouring threads that hold a group's channels: 1, 2 or 4 */
+    int lanes;                  /* neighbouring threads that hold a group's channels: 1, 2, 3 or 4 */
+    int width;                  /* channels of a slab */
     int chunks, slabs;          /* slabs of a sample, and of all */
     float share;                /* 1 / (elements of a group) */
 } SmallCut;
@@ -27,6 +30,7 @@ struct SmallPlace {
     int sample, lane, first, source, pixel, warp; /* first: channel of the concatenation; warp: of the slab */
     int64_t x, y;
     int x_step, y_step;
+    bool rests;
 };
 
 template <int V, int W>
@@ -35,8 +39,9 @@ __device__ __forceinline__ SmallPlace small_place(const NormForward &op, const S
     const int warp = blockIdx.x * SMALL_WARPS + threadIdx.x / 32, slab = warp / W;
     p.warp = warp % W;
     p.sample = slab / cut.chunks;
-    p.lane = threadIdx.x % SMALL_LANES;
-    p.first = (slab - p.sample * cut.chunks) * SMALL_LANES * V + p.lane * V;
+    p.rests = cut.lanes == 3 && threadIdx.x % SMALL_LANES == 3;
+    p.lane = p.rests ? 2 : threadIdx.x % SMALL_LANES;
+    p.first = (slab - p.sample * cut.chunks) * cut.width + p.lane * V;
     p.source = p.first >= op.x[0].c;
     p.pixel = p.warp * SMALL_PIXELS + threadIdx.x % 32 / SMALL_LANES;
     const int stride = op.x[p.source].c;
@@ -88,6 +93,7 @@ __device__ __forceinline__ void group_sum(float (&value)[K], const SmallCut &cut
                                           float (*memory)[K][SMALL_LANES]) {
 #pragma unroll
     for (int k = 0; k < K; k++) {
+        if (p.rests) value[k] = 0.0f;
         for (int mask = 16; mask >= SMALL_LANES; mask /= 2)
             value[k] += __shfl_xor_sync(0xffffffffu, value[k], mask);
         if (cut.lanes > 1) value[k] += __shfl_xor_sync(0xffffffffu, value[k], 1);
@@ -126,12 +132,13 @@ template <typename T, int V> __device__ __forceinline__ void packs_renew(Pack<T,
 
 /* ---- launching ---- */
 
-/* Whether slabs are whole: groups of one, two or four lanes, and images of 64 or 256 pixels. */
+/* Whether slabs are whole: groups of at most four lanes, and images of 64 or 256 pixels. */
 template <int V> static bool small_cut(const NormForward *op, SmallCut *cut) {
     const int channels = norm_channels(op), size = channels / op->groups, pixels = op->x[0].h * op->x[0].w;
+    const int lanes = size / V, width = (lanes == 3 ? 3 : SMALL_LANES) * V;
     if (pixels != SMALL_PIXELS && pixels != SMALL_WARPS * SMALL_PIXELS) return false;
-    if (channels % (SMALL_LANES * V) || op->x[0].c % V || size % V || SMALL_LANES % (size / V)) return false;
-    *cut = SmallCut{channels, pixels, size, size / V, channels / (SMALL_LANES * V), 0, 0};
+    if (size % V || lanes > SMALL_LANES || channels % width || op->x[0].c % V) return false;
+    *cut = SmallCut{channels, pixels, size, lanes, width, channels / width, 0, 0};
     cut->slabs = op->x[0].n * cut->chunks;
     cut->share = (float)(1.0 / ((double)size * pixels));
     return true;

@@ -6,16 +6,16 @@
 /* Sums over the block's pixels of value[j * V + k]: calls write(channel of the chunk, sums of the K values)
  * once for each channel. `memory` is for this call alone. */
 template <int V, int K, int W, typename Write>
-__device__ __forceinline__ void channel_sums(float (&value)[K * V], const SmallPlace &p,
+__device__ __forceinline__ void channel_sums(float (&value)[K * V], const SmallCut &cut,
                                              float (*memory)[K][V * SMALL_LANES], Write write) {
     constexpr int WIDTH = SMALL_LANES * V;
     const int own = threadIdx.x / 32, first = W > 1 ? 0 : own;
-    norm_fold_store<V, K>(value, 2, p.lane, &memory[own][0][0], WIDTH);
+    norm_fold_store<V, K>(value, 2, threadIdx.x % SMALL_LANES, &memory[own][0][0], WIDTH);
     if (W > 1)
         __syncthreads();
     else
         __syncwarp();
-    for (int c = threadIdx.x % (32 * W); c < WIDTH; c += 32 * W) {
+    for (int c = threadIdx.x % (32 * W); c < cut.width; c += 32 * W) {
         float total[K] = {};
 #pragma unroll
         for (int warp = 0; warp < W; warp++)
@@ -136,7 +136,7 @@ template <typename T, int V, int W>
 __device__ __forceinline__ void small_means(const NormBackward &op, const SmallCut &cut, const SmallPlace &p,
                                             float (&means)[2], float (&sums)[2 * V], SmallMemory<V, W> &m) {
     group_sum<2, W>(means, cut, p, m.groups);
-    channel_sums<V, 2, W>(sums, p, m.channels, [&](int c, const float(&total)[2]) {
+    channel_sums<V, 2, W>(sums, cut, m.channels, [&](int c, const float(&total)[2]) {
         small_parameter_gradient<T>(op, cut, p.sample, p.first - p.lane * V + c, total[0], total[1]);
     });
 }
@@ -145,7 +145,7 @@ __device__ __forceinline__ void small_means(const NormBackward &op, const SmallC
 template <int V, int W>
 __device__ __forceinline__ void small_bias(const NormBackward &op, const SmallCut &cut, const SmallPlace &p,
                                            float (&sum)[V], SmallMemory<V, W> &m) {
-    channel_sums<V, 1, W>(sum, p, m.biases, [&](int c, const float(&total)[1]) {
+    channel_sums<V, 1, W>(sum, cut, m.biases, [&](int c, const float(&total)[1]) {
         element_store(op.dbias, (int64_t)p.sample * cut.channels + p.first - p.lane * V + c, total[0]);
     });
 }
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(SMALL_THREADS, 3)
     }
     small_means<T, V, W>(op, cut, p, means, sums, memory);
     slope_scale<V>(drop, s);
-    if (op.dx[p.source].data)
+    if (op.dx[p.source].data && !p.rests)
         small_gradient_write<T, V>(op, p, s, means[0] * cut.share, means[1] * cut.share * inverse * inverse,
                                    x, dy, sum);
     if (op.dbias.data && (op.dx[0].data || op.dx[1].data)) small_bias<V, W>(op, cut, p, sum, memory);
