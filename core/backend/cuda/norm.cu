@@ -2,7 +2,7 @@
  * three passes over a slab that is read from memory once. In fp32 the mean of the first pass is corrected by
  * the sum of deviations from it, which the second pass takes along: nothing is lost when it is a thousand
  * deviations away from zero. */
-#include "backend/cuda/norm.cuh"
+#include "backend/cuda/norm_sums.cuh"
 
 /* A pixel of the thread's channels: from its slab, or from memory again. */
 template <typename T, int V, bool CACHED>

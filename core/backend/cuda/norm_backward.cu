@@ -12,6 +12,7 @@
  * the workspace, and a second kernel adds them over the samples, in order.
  */
 #include "backend/cuda/norm_gradient.cuh"
+#include "backend/cuda/norm_sums.cuh"
 
 size_t cuda_norm_backward_workspace(Device *device, const NormForward *op) {
     (void)device;
