@@ -113,7 +113,7 @@ ALL_CFLAGS := $(CPPFLAGS) -Icore -I. $(CFLAGS) -std=gnu11 $(OPTIMISE) -march=$(A
 	-fno-math-errno -fno-trapping-math $(WARNINGS) $(SANITIZE) $(INSTRUMENT) $(SECTIONS) $(DEFINES) $(LIB_CFLAGS) \
 	$(if $(filter 1,$(CUDA)),-isystem $(CUDA_HOME)/include)
 ALL_NVCCFLAGS := -std=c++17 -O3 $(if $(filter 1,$(STATIC)),$(PACKED),-lineinfo) --fmad=false -Icore -I. $(DEFINES) -Xcompiler "-fopenmp -Wall -Wextra -march=$(ARCH)" \
-	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+	$(foreach a,$(CUDA_ARCH:90=90a),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
 
 # STATIC=1: everything that exists as an archive is linked in; what Debian has only as a shared library (libzip, cJSON) is

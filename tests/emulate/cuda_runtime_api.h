@@ -31,15 +31,18 @@ cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaStreamIsCapturing(cudaStream_t, enum cudaStreamCaptureStatus *);
-#ifdef __cplusplus
-}
-#endif
 
 typedef enum cudaDeviceAttr {
     cudaDevAttrClusterLaunch,
     cudaDevAttrMultiProcessorCount,
-    cudaDevAttrMaxSharedMemoryPerBlockOptin
+    cudaDevAttrMaxSharedMemoryPerBlockOptin,
+    cudaDevAttrComputeCapabilityMajor,
+    cudaDevAttrComputeCapabilityMinor
 } cudaDeviceAttr;
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
+#ifdef __cplusplus
+}
+#endif
 
 #ifdef __cplusplus
 #include <algorithm>
@@ -53,6 +56,7 @@ typedef enum cudaDeviceAttr {
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __shared__ thread_local
 #define __align__(bytes) alignas(bytes)
 
@@ -77,6 +81,10 @@ struct alignas(16) uint4 {
 
 static inline float2 make_float2(float x, float y) {
     return float2{x, y};
+}
+
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+    return uint4{x, y, z, w};
 }
 
 static inline float __uint_as_float(uint32_t bits) {
@@ -164,12 +172,14 @@ template <typename Kernel> cudaError_t cudaFuncSetAttribute(Kernel *, int, int) 
     return cudaSuccess;
 }
 
-struct cudaFuncAttributes {};
-template <typename Kernel> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, Kernel *) {
+struct cudaFuncAttributes {
+    int ptxVersion;
+};
+template <typename Kernel> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, Kernel *) {
+    attributes->ptxVersion = 90;
     return cudaSuccess;
 }
 
-extern "C" cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
 static inline cudaError_t cudaGetLastError() {
     return cudaSuccess; /* emulate_launch() ends the program instead */
 }

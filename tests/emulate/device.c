@@ -15,7 +15,7 @@ void cuda_check_blas(const char *file, int line, const char *call, int status) {
 }
 
 /* So few that blocks that walk over their work have several pieces each. */
-enum { MULTIPROCESSORS = 3 };
+enum { MULTIPROCESSORS = 4 };
 
 static bool has_clusters(void) {
     const char *asked = getenv("EMULATE_CLUSTERS");
@@ -23,12 +23,14 @@ static bool has_clusters(void) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
+    const bool clusters = has_clusters();
+    const int values[] = {[cudaDevAttrClusterLaunch] = clusters,
+                          [cudaDevAttrMultiProcessorCount] = MULTIPROCESSORS,
+                          [cudaDevAttrMaxSharedMemoryPerBlockOptin] = (clusters ? 227 : 163) << 10,
+                          [cudaDevAttrComputeCapabilityMajor] = clusters ? 9 : 8,
+                          [cudaDevAttrComputeCapabilityMinor] = 0};
     (void)device;
-    if (attribute == cudaDevAttrMultiProcessorCount) {
-        *value = MULTIPROCESSORS;
-        return cudaSuccess;
-    }
-    *value = attribute == cudaDevAttrClusterLaunch ? has_clusters() : (has_clusters() ? 227 : 163) << 10;
+    *value = values[attribute];
     return cudaSuccess;
 }
 

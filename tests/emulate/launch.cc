@@ -2,7 +2,7 @@
  *
  * The blocks of a cluster take turns, from one wait for the whole cluster to the next, so that only one of
  * them ever runs. Order of blocks and of the threads in them is drawn anew for each launch. */
-#include "backend/cuda/cuda.h"
+#include "launch.h"
 #include "cuda_pipeline.h"
 #include <condition_variable>
 #include <link.h>
@@ -16,10 +16,10 @@
 #include <ucontext.h>
 #include <vector>
 
-enum { WARP = 32, MOST_THREADS = 1024, MOST_CLUSTER = 8, MOST_SHARED = 227 << 10, STACK = 128 << 10 };
+enum { MOST_CLUSTER = 8, STACK = 128 << 10 };
 
 __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
-__thread float4 shared[MOST_SHARED / sizeof(float4)]; /* what a launch asks for */
+__thread float4 shared[MOST_SHARED / sizeof(float4)];
 
 /* `expected` are those of its threads that have not ended. */
 struct Barrier {
@@ -39,8 +39,8 @@ struct Fiber {
     jmp_buf place;
     uint3 index;
     bool begun, ended;
-    Barrier *barrier; /* waited for, */
-    int turn;         /* until it is past this one */
+    const int *waits; /* for this, */
+    int turn;         /* until it is no longer so much */
     int exchanges, groups;
     std::vector<Copy> copies;
 };
@@ -58,6 +58,7 @@ struct Block {
     Fiber *now;
     Barrier all, cluster, warps[MOST_THREADS / WARP];
     Value values[MOST_THREADS / WARP][2][WARP];
+    std::shared_ptr<Hopper> hopper;
     unsigned rank;
     int alive;
     char *shared; /* this system thread's memory, */
@@ -69,9 +70,9 @@ static __thread Block *block;
 
 /* ---- waiting ---- */
 
-static void fiber_pause(Barrier *barrier) {
+void fiber_pause(const int *turn) {
     Fiber *f = block->now;
-    f->barrier = barrier, f->turn = barrier->turn;
+    f->waits = turn, f->turn = *turn;
     if (!_setjmp(f->place)) _longjmp(block->scheduler, 1);
 }
 
@@ -89,20 +90,20 @@ static void barrier_wait(Barrier *b) {
     if (++b->arrived == b->expected)
         b->arrived = 0, b->turn++;
     else
-        fiber_pause(b);
+        fiber_pause(&b->turn);
 }
 
 /* The last to come waits too: for the other blocks, in segment_run(). */
 void emulate_cluster_sync() {
     block->cluster.arrived++;
-    fiber_pause(&block->cluster);
+    fiber_pause(&block->cluster.turn);
 }
 
 static void barrier_leave(Barrier *b) {
     if (--b->expected > 0 && b->arrived == b->expected) b->arrived = 0, b->turn++;
 }
 
-static unsigned thread_number() {
+unsigned thread_number() {
     return (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
 }
 
@@ -132,6 +133,14 @@ void emulate_gather(const void *mine, size_t bytes, void *all) {
 uint64_t emulate_exchange(uint64_t value, unsigned from) {
     memcpy(&value, values_exchange(&value, sizeof value)[from], sizeof value);
     return value;
+}
+
+size_t block_shared() {
+    return block->launch->shared;
+}
+
+std::shared_ptr<Hopper> &block_hopper() {
+    return block->hopper;
 }
 
 void *emulate_remote(void *mine, unsigned rank) {
@@ -201,7 +210,7 @@ static void fiber_begin(Block *b, unsigned number) {
     const dim3 size = b->launch->block;
     Fiber *f = &b->fibers[number];
     f->index = uint3{number % size.x, number / size.x % size.y, number / size.x / size.y};
-    f->begun = f->ended = false, f->barrier = NULL, f->exchanges = f->groups = 0;
+    f->begun = f->ended = false, f->waits = NULL, f->exchanges = f->groups = 0;
     getcontext(&f->beginning);
     f->beginning.uc_stack.ss_sp = stack_of(b->rank, number);
     f->beginning.uc_stack.ss_size = STACK;
@@ -228,14 +237,18 @@ static bool segment_run(Block *b) {
         moved = false;
         for (int i : b->order) {
             Fiber &f = b->fibers[i];
-            if (f.ended || (f.barrier && f.barrier->turn == f.turn)) continue;
+            if (f.ended || (f.waits && *f.waits == f.turn)) continue;
             fiber_go_on(&f);
             moved = true;
+            if (b->hopper) hopper_move(*b->hopper, false);
         }
+        if (!moved && b->hopper) moved = hopper_move(*b->hopper, true);
     }
     CHECK(b->cluster.arrived == b->alive, "threads of block %u,%u wait for threads that never come",
           blockIdx.x, blockIdx.y);
     if (b->alive) return false;
+    if (b->hopper) hopper_end(*b->hopper);
+    b->hopper.reset();
     const size_t used = b->launch->shared;
     const uint8_t *behind = (const uint8_t *)shared + used;
     CHECK(used == MOST_SHARED || (*behind == 0xFF && !memcmp(behind, behind + 1, MOST_SHARED - used - 1)),

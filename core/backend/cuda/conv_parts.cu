@@ -99,7 +99,7 @@ static Problem problem_make(const PartsPlan *plan, const ConvParts *op) {
 
 OpPlan *cuda_conv_parts_prepare(Device *device, const ConvShape *shape, const int *c_out, int parts) {
     (void)c_out, (void)parts; /* one product makes all of them */
-    int shared;
+    const int shared = cuda_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin);
     PartsPlan *plan = (PartsPlan *)calloc(1, sizeof *plan);
     CHECK(plan, "out of memory");
     CHECK(shape->dtype == DTYPE_F32, "conv_parts: fp32 only");
@@ -108,8 +108,6 @@ OpPlan *cuda_conv_parts_prepare(Device *device, const ConvShape *shape, const in
                   INT32_MAX &&
               (int64_t)shape->n * conv_out_h(shape) * conv_out_w(shape) < INT32_MAX - ROWS,
           "conv_parts: %d images at once are too many", shape->n);
-    CUDA_CHECK(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                                      cuda_context(device)->index));
     const int depth = shape->kernel_h * shape->kernel_w * shape->c_in,
               padded = (depth + DEPTH - 1) / DEPTH * DEPTH;
     plan->shape = *shape;

@@ -46,7 +46,7 @@ typedef struct CudaContext {
     Choices choices; /* which configurations and algorithms those are */
 } CudaContext;
 
-enum { SCRATCH_FLOATS = 1 << 22, BLAS_WORKSPACE = 32 << 20 };
+enum { SCRATCH_FLOATS = 5 << 20, BLAS_WORKSPACE = 32 << 20 };
 
 static inline CudaContext *cuda_context(const Device *device) {
     return (CudaContext *)device->context;
@@ -65,6 +65,12 @@ static inline cudaStream_t cuda_stream(const Device *device) {
 void cuda_check(const char *file, int line, const char *call, cudaError_t status);
 void cuda_check_blas(const char *file, int line, const char *call, int status);
 void cuda_check_dnn(const char *file, int line, const char *call, int status);
+
+static inline int cuda_attribute(const Device *device, enum cudaDeviceAttr attribute) {
+    int value = 0;
+    CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, cuda_context(device)->index));
+    return value;
+}
 
 /* ---- pieces that several ops use (columns.cu, pointwise.cu) ---- */
 

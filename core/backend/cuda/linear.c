@@ -1,6 +1,8 @@
 /* Linear layers and 1x1 convolutions: products that take scale, residual, bias and what is to be added along.
  * A concatenation is two products, the second added to the first. The bias comes after cuBLASLt's factors and
- * in the network's type, so a small kernel scales and rounds it first, into the scratch memory. */
+ * in the network's type, so a small kernel scales and rounds it first, into the scratch memory. Where kernels
+ * of our own do more at once (linear_hopper.h), they come first. */
+#include "backend/cuda/linear_hopper.h"
 #include "backend/cuda/product.h"
 
 /* Columns of the weight from `column` on; `total` is the length of its rows. */
@@ -28,10 +30,11 @@ static const void *bias_scaled(Device *device, const LinearForward *op) {
 void cuda_linear_forward(Device *device, const LinearForward *op) {
     const int rows = (int)tensor_rows(&op->y), total = sources_width(op->x);
     const bool two = op->x[1].data;
-    const void *bias = bias_scaled(device, op);
     CHECK(!op->residual.data ||
               (op->residual.dtype == op->y.dtype && tensor_count(&op->residual) == tensor_count(&op->y)),
           "linear_forward: residual and y differ");
+    if (cuda_linear_joined_forward(device, op)) return;
+    const void *bias = bias_scaled(device, op);
     for (int i = 0, column = 0; i <= two; column += op->x[i].c, i++) {
         const Tensor *x = &op->x[i], *add = i ? &op->y : &op->residual;
         CHECK(tensor_rows(x) == rows, "linear_forward: x and y differ in rows");
@@ -52,6 +55,7 @@ void cuda_linear_forward(Device *device, const LinearForward *op) {
 
 void cuda_linear_backward_data(Device *device, const LinearBackwardData *op) {
     const int rows = (int)tensor_rows(&op->dy), total = op->c[0] + op->c[1];
+    if (cuda_linear_joined_backward_data(device, op)) return;
     for (int i = 0; i < 2; i++) {
         const Tensor *dx = &op->dx[i], *add = &op->add[i];
         if (!dx->data) continue;
@@ -72,6 +76,7 @@ void cuda_linear_backward_data(Device *device, const LinearBackwardData *op) {
 
 void cuda_linear_backward_weight(Device *device, const LinearBackwardWeight *op) {
     const int rows = (int)tensor_rows(&op->dy), total = sources_width(op->x);
+    if (cuda_linear_gradient(device, op)) return;
     for (int i = 0, column = 0; i < 2 && op->x[i].data; column += op->x[i].c, i++) {
         const Matrix dweight = weight_columns(op->dweight, DTYPE_F32, column, total, false);
         cuda_product(device, &(Product){.a = matrix_of(&op->x[i], false),

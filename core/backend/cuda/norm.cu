@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
 }
 
 template <typename T, int V> static void forward_run(Device *device, const NormForward *op) {
-    const bool clusters = norm_attribute(device, cudaDevAttrClusterLaunch);
+    const bool clusters = cuda_attribute(device, cudaDevAttrClusterLaunch);
     const NormCut cut = norm_cut(op, V, 1, clusters);
     size_t bytes;
     void (*kernel)(NormForward, NormCut, NormDrop) = norm_forward_kernel<T, V, false, TAIL_ANY>;

@@ -262,16 +262,10 @@ static inline void norm_check(const NormForward *op) {
           (double)op->dropout.rate);
 }
 
-static inline int norm_attribute(const Device *device, cudaDeviceAttr attribute) {
-    int value = 0;
-    CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, cuda_context(device)->index));
-    return value;
-}
-
 /* Bytes of shared memory: what the sums need, and `slab` bytes where those fit; false when they do not. */
 static inline bool norm_fits(const Device *device, const NormCut &cut, size_t slab, size_t *bytes) {
     const size_t sums = norm_lines(cut) * (size_t)cut.chunk * sizeof(float);
-    const bool fits = sums + slab <= (size_t)norm_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    const bool fits = sums + slab <= (size_t)cuda_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin);
     *bytes = fits ? sums + slab : sums;
     return fits;
 }

@@ -262,7 +262,7 @@ __global__ void samples_sum_kernel(const float *partial, int samples, int channe
 
 template <typename T, int V> static void backward_run(Device *device, const NormBackward *op) {
     const NormForward *forward = &op->forward;
-    const NormCut cut = norm_cut(forward, V, 2, norm_attribute(device, cudaDevAttrClusterLaunch));
+    const NormCut cut = norm_cut(forward, V, 2, cuda_attribute(device, cudaDevAttrClusterLaunch));
     const size_t mask = forward->mask ? (size_t)cut.lanes * cut.part : 0;
     size_t bytes;
     void (*kernel)(NormBackward, NormCut, NormDrop) = norm_backward_kernel<T, V, false, TAIL_ANY>;

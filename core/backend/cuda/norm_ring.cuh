@@ -74,8 +74,8 @@ template <int V> static bool ring_cut(const NormForward *op, RingCut *cut) {
 template <typename Op>
 static bool ring_launch(Device *device, void (*kernel)(Op, RingCut, NormDrop), const Op *op,
                         const RingCut &cut, NormDrop drop, size_t bytes) {
-    if (bytes > (size_t)norm_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin)) return false;
-    const int most = RING_BLOCKS * norm_attribute(device, cudaDevAttrMultiProcessorCount);
+    if (bytes > (size_t)cuda_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin)) return false;
+    const int most = RING_BLOCKS * cuda_attribute(device, cudaDevAttrMultiProcessorCount);
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3((unsigned)(cut.units < most ? cut.units : most));
     config.blockDim = dim3(RING_THREADS);
