@@ -96,6 +96,8 @@ typedef struct BackwardStep {
     Value sum_of; /* of an addition: whose gradient it forms */
     GradientTerm dy;
     int sums_step; /* of a convolution: the norm's step that summed dy over the pixels on the way, or -1 */
+    int twin_step; /* of a convolution and of the linear layer that makes its residual, whose biases have the
+                      same gradient: each other's step, of which the layer's makes it; or -1 */
     int dx[MAX_INPUTS]; /* buffers written, -1: none */
     GradientTerm add[MAX_INPUTS];
     int workspace;

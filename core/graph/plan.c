@@ -62,6 +62,7 @@ static BackwardStep *step_add(Graph *graph, int node) {
                            .sum_of = NO_VALUE,
                            .dy = {-1, 1},
                            .sums_step = -1,
+                           .twin_step = -1,
                            .dx = {-1, -1, -1, -1},
                            .workspace = -1};
     for (int i = 0; i < MAX_INPUTS; i++) step->add[i] = (GradientTerm){-1, 1};
@@ -73,11 +74,12 @@ static int step_time(const Graph *graph, int step) {
 }
 
 /* Gradients while the order is derived: `owned` says that the value's buffer is its own and may be added to
- * in place; `sums` is the norm's step that summed the gradient over each sample's pixels, or -1. */
+ * in place; `sums` is the norm's step that summed the gradient over each sample's pixels, or -1; `twin` the
+ * step of the convolution whose residual the value is, as long as nobody else has anything to add, or -1. */
 typedef struct Pending {
     GradientTerm *term;
     bool *owned;
-    int *sums;
+    int *sums, *twin;
 } Pending;
 
 /* The factors that a convolution's data gradient has cost a pass over it, unless something is added in that
@@ -99,7 +101,7 @@ static void flow_write(Graph *graph, Pending *pending, int s, int input, Value v
                           : buffer_add(buffers, value_bytes(graph, value), step_time(graph, s));
     pending->term[value] = (GradientTerm){step->dx[input], scale_left(graph, step, before.buffer >= 0)};
     pending->owned[value] = true;
-    pending->sums[value] = -1;
+    pending->sums[value] = pending->twin[value] = -1;
 }
 
 /* The gradient of `value` gains `term`: an alias when it is the first, otherwise a step that adds the two. */
@@ -108,7 +110,7 @@ static void flow_alias(Graph *graph, Pending *pending, Value value, GradientTerm
         pending->term[value] = term;
         return;
     }
-    pending->sums[value] = -1;
+    pending->sums[value] = pending->twin[value] = -1;
     BufferList *buffers = &graph->schedules[GRAPH_TRAIN].buffers;
     BackwardStep *sum = step_add(graph, -1);
     const int time = step_time(graph, graph->step_count - 1);
@@ -141,6 +143,25 @@ static void sums_use(Graph *graph, const Pending *pending, int s) {
                       step_time(graph, s));
 }
 
+/* What a convolution adds to its product has the product's gradient, and so have their biases: where a linear
+ * layer makes it, that layer's pass over the gradient serves both. */
+static void twin_note(const Graph *graph, Pending *pending, int s) {
+    const Node *node = &graph->nodes[graph->steps[s].node];
+    const Value residual = node->in[IN_SIDE];
+    if (node->kind == NODE_CONV && residual != NO_VALUE && node->conv.bias != NO_PARAM &&
+        graph->steps[s].sums_step < 0 && pending->term[residual].buffer < 0)
+        pending->twin[residual] = s;
+}
+
+static void twin_use(Graph *graph, const Pending *pending, int s) {
+    const Node *node = &graph->nodes[graph->steps[s].node];
+    const int twin = pending->twin[node->out];
+    if (node->kind != NODE_LINEAR || twin < 0 || node->linear.bias == NO_PARAM || node->linear.scale != 1)
+        return;
+    graph->steps[s].twin_step = twin;
+    graph->steps[twin].twin_step = s;
+}
+
 /* The node's own step, then its identity paths. */
 static void backward_node(Graph *graph, Pending *pending, int index) {
     const Node *node = &graph->nodes[index];
@@ -152,6 +173,7 @@ static void backward_node(Graph *graph, Pending *pending, int index) {
     const int s = graph->step_count - 1;
     buffer_extend(buffers, dy.buffer, step_time(graph, s));
     if (node->kind == NODE_CONV) sums_use(graph, pending, s);
+    twin_use(graph, pending, s);
     for (int i = 0; i < MAX_INPUTS; i++) {
         const Value in = node->in[i];
         if (in == NO_VALUE || !graph->values[in].needs_gradient) continue;
@@ -161,6 +183,7 @@ static void backward_node(Graph *graph, Pending *pending, int index) {
             flow_write(graph, pending, s, i, in);
     }
     sums_note(graph, pending, s);
+    twin_note(graph, pending, s);
     for (int i = 0; i < MAX_INPUTS; i++) {
         const Value in = node->in[i];
         if (in == NO_VALUE || !graph->values[in].needs_gradient || traits->flow[i] != FLOW_IDENTITY) continue;
@@ -190,7 +213,8 @@ static void backward_finish_inputs(Graph *graph, Pending *pending) {
 void backward_derive(Graph *graph) {
     BufferList *buffers = &graph->schedules[GRAPH_TRAIN].buffers;
     Pending pending = {calloc((size_t)graph->value_count, sizeof(GradientTerm)),
-                       calloc((size_t)graph->value_count, sizeof(bool)), index_list(graph->value_count)};
+                       calloc((size_t)graph->value_count, sizeof(bool)), index_list(graph->value_count),
+                       index_list(graph->value_count)};
     graph->gradient = calloc((size_t)graph->value_count, sizeof(int));
     CHECK(pending.term && pending.owned && graph->gradient, "out of memory");
     for (Value v = 0; v < graph->value_count; v++) {
@@ -211,6 +235,7 @@ void backward_derive(Graph *graph) {
     free(pending.term);
     free(pending.owned);
     free(pending.sums);
+    free(pending.twin);
 }
 
 /* ---- lifetimes ---- */

@@ -193,6 +193,7 @@ static Tensor gradient_tensor(const Graph *graph, Value value, int buffer) {
 /* What a step's backward ops have in common. */
 typedef struct StepTensors {
     Tensor dy, dy_sums, dx[MAX_INPUTS], add[MAX_INPUTS];
+    const Node *twin; /* whose bias has the same gradient (BackwardStep.twin_step), or NULL */
     float add_scale[MAX_INPUTS];
     void *workspace;
 } StepTensors;
@@ -205,6 +206,7 @@ static StepTensors step_tensors(const Graph *graph, const BackwardStep *step, co
         t.add[i] = gradient_tensor(graph, node->in[i], step->add[i].buffer);
         t.add_scale[i] = step->add[i].scale;
     }
+    if (step->twin_step >= 0) t.twin = &graph->nodes[graph->steps[step->twin_step].node];
     if (step->sums_step >= 0) {
         const BackwardStep *norm = &graph->steps[step->sums_step];
         t.dy_sums = gradient_tensor(graph, graph->nodes[norm->node].in[IN_SIDE], norm->dx[IN_SIDE]);
@@ -218,15 +220,16 @@ static void conv_backward(Graph *graph, const Node *node, const StepTensors *t, 
     const float scale = dy_scale * node->conv.scale;
     if (gradients)
         graph->device->ops->conv_backward_weight(
-            graph->device, &(ConvBackwardWeight){.plan = node->plan[CONV_BACKWARD_WEIGHT],
-                                                 .x = x,
-                                                 .dy = t->dy,
-                                                 .dy_sums = t->dy_sums,
-                                                 .dweight = gradients + node->conv.weight,
-                                                 .dbias = gradient_at(gradients, node->conv.bias),
-                                                 .dy_scale = scale,
-                                                 .accumulate = accumulate,
-                                                 .workspace = t->workspace});
+            graph->device,
+            &(ConvBackwardWeight){.plan = node->plan[CONV_BACKWARD_WEIGHT],
+                                  .x = x,
+                                  .dy = t->dy,
+                                  .dy_sums = t->dy_sums,
+                                  .dweight = gradients + node->conv.weight,
+                                  .dbias = t->twin ? NULL : gradient_at(gradients, node->conv.bias),
+                                  .dy_scale = scale,
+                                  .accumulate = accumulate,
+                                  .workspace = t->workspace});
     if (t->dx[IN_X].data)
         graph->device->ops->conv_backward_data(
             graph->device, &(ConvBackwardData){.plan = node->plan[CONV_BACKWARD_DATA],
@@ -238,6 +241,14 @@ static void conv_backward(Graph *graph, const Node *node, const StepTensors *t, 
                                                .dy_scale = t->add[IN_X].data ? scale : 1,
                                                .add_scale = t->add_scale[IN_X],
                                                .workspace = t->workspace});
+}
+
+/* Both have been the same sum from the first share of the batch on: a copy is right when they accumulate. */
+static void twin_copy(Graph *graph, const Node *node, const Node *twin, float *gradients) {
+    const Tensor from = {gradients + node->linear.bias, DTYPE_F32, 1, 1, 1, node->linear.c_out};
+    Tensor to = from;
+    to.data = gradients + twin->conv.bias;
+    graph->device->ops->add_scale(graph->device, &(AddScale){.a = from, .y = to, .a_scale = 1});
 }
 
 static void linear_backward(Graph *graph, const Node *node, const StepTensors *t, float dy_scale,
@@ -253,6 +264,7 @@ static void linear_backward(Graph *graph, const Node *node, const StepTensors *t
                                                    .dbias = gradient_at(gradients, node->linear.bias),
                                                    .dy_scale = scale,
                                                    .accumulate = accumulate});
+    if (gradients && t->twin) twin_copy(graph, node, t->twin, gradients);
     if (t->dx[IN_X].data || t->dx[IN_SECOND].data)
         graph->device->ops->linear_backward_data(
             graph->device, &(LinearBackwardData){.dy = t->dy,

@@ -297,6 +297,28 @@ static size_t most_alive(const Schedule *schedule) {
     return most;
 }
 
+/* A convolution and the shortcut that is added to it: the same gradient for both biases, also of the second
+ * half of a batch; what it is, test_gradients_by_differences knows. */
+static void test_biases_of_one_gradient(void **state) {
+    (void)state;
+    Small s = small_open();
+    int twins = 0;
+    small_gradients(&s, false);
+    small_gradients(&s, true);
+    for (int i = 0; i < s.graph->step_count; i++) {
+        const BackwardStep *step = &s.graph->steps[i];
+        if (step->twin_step < 0 || s.graph->nodes[step->node].kind != NODE_LINEAR) continue;
+        const Node *linear = &s.graph->nodes[step->node],
+                   *conv = &s.graph->nodes[s.graph->steps[step->twin_step].node];
+        assert_int_equal(s.graph->steps[step->twin_step].twin_step, i);
+        assert_memory_equal(s.gradients + linear->linear.bias, s.gradients + conv->conv.bias,
+                            (size_t)linear->linear.c_out * sizeof(float));
+        twins++;
+    }
+    assert_true(twins > 0);
+    small_close(&s);
+}
+
 static void test_arena_is_tight_and_without_collisions(void **state) {
     (void)state;
     Small s = small_open();
@@ -323,6 +345,7 @@ int main(void) {
         cmocka_unit_test(test_gradients_by_differences),
         cmocka_unit_test(test_schedules_agree_bit_for_bit),
         cmocka_unit_test(test_gradients_repeat_and_accumulate),
+        cmocka_unit_test(test_biases_of_one_gradient),
         cmocka_unit_test(test_arena_is_tight_and_without_collisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
