@@ -141,6 +141,9 @@ extern const NodeTraits node_traits[NODE_KINDS];
 
 void *grow_list(void *items, int count, int *capacity, size_t item_size);
 int buffer_add(BufferList *, size_t bytes, int first);
+void buffer_extend(BufferList *, int buffer, int time); /* buffer -1: nothing */
+int *index_list(int count);                             /* of -1 */
+int step_time(const Graph *, int step);
 void backward_derive(Graph *); /* fills steps and the gradient buffers of the TRAIN schedule */
 float node_identity_scale(const Node *, int input);
 void node_forward(Graph *, GraphSchedule, const Node *, const GraphRun *);
