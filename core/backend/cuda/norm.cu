@@ -2,7 +2,7 @@
  * three passes over a slab that is read from memory once. In fp32 the mean of the first pass is corrected by
  * the sum of deviations from it, which the second pass takes along: nothing is lost when it is a thousand
  * deviations away from zero. */
-#include "backend/cuda/norm_sums.cuh"
+#include "backend/cuda/norm.cuh"
 
 /* A pixel of the thread's channels: from its slab, or from memory again. */
 template <typename T, int V, bool CACHED>
@@ -62,7 +62,7 @@ __device__ __forceinline__ void sums_first(const NormCut &cut, const NormMemory 
 #pragma unroll
         for (int k = 0; k < V; k++) sum[k] += v[k];
     }
-    norm_sum<V, 1>(sum, cut, m, l, 0);
+    norm_sum<V, 1>(sum, cut, m, l.lane, 0);
 }
 
 /* Pass 2: sums of d^2, and in fp32 of d. */
@@ -83,7 +83,7 @@ __device__ __forceinline__ void sums_second(const NormCut &cut, const NormMemory
             if constexpr (K == 2) sums[V + k] += d;
         }
     }
-    norm_sum<V, K>(sums, cut, m, l, 1);
+    norm_sum<V, K>(sums, cut, m, l.lane, 1);
 }
 
 /* The block's share of the mask, [lanes][pixels of the block], to where it is kept. */
@@ -109,8 +109,9 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
     RandomKey key = {};
     if (tail_drops<TAIL>(drop)) key = norm_drop_key(op.dropout, blockIdx.y);
     T *y = (T *)op.y.data + l.y;
+    const int rows = blockDim.x >> cut.shift, row = threadIdx.x >> cut.shift;
     uint8_t *kept = (uint8_t *)(slab + cut.part * cut.chunk);
-    uint8_t *mask = CACHED ? kept + l.lane * cut.part + l.row
+    uint8_t *mask = CACHED ? kept + l.lane * cut.part + row
                            : norm_mask_at(op, cut.channels, cut.pixels, blockIdx.y, l.first) +
                                  (l.element - l.first) / cut.channels;
     const bool keeps = TAIL == TAIL_ANY ? op.mask != NULL : TAIL == TAIL_SILU_MASK;
@@ -124,7 +125,7 @@ __device__ __forceinline__ void apply(const NormForward &op, const NormCut &cut,
                                        fmaf(Narrow<T>::value ? v[k] : v[k] - centre[k], slope[k], offset[k]));
         if (tail_drops<TAIL>(drop)) {
             const uint32_t bits = norm_drop<V>(key, drop, (uint32_t)(l.element + i * l.y_step), v);
-            if (V == 8 && keeps) mask[i * cut.rows] = (uint8_t)bits;
+            if (V == 8 && keeps) mask[i * rows] = (uint8_t)bits;
         }
         pack_store<T, V>(y + (int64_t)i * l.y_step, v);
     }
@@ -135,9 +136,9 @@ template <typename T, int V, bool CACHED, int TAIL>
 __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     norm_forward_kernel(NormForward op, NormCut cut, NormDrop drop) {
     extern __shared__ float4 shared[];
-    const int width = cut.chunk;
-    const NormMemory m = norm_memory((float *)shared, cut);
-    T *slab = (T *)((float *)shared + norm_lines(cut) * width);
+    const int width = norm_width(cut, V);
+    const NormMemory m = norm_memory((float *)shared, width);
+    T *slab = (T *)((float *)shared + norm_lines(blockDim.x) * width);
     const NormLane l = norm_lane<V>(op, cut);
     const T *x = (const T *)op.x[l.source].data + l.x;
     if (CACHED) norm_fetch<T, V>(slab, x, l.x_step, l);
@@ -158,7 +159,7 @@ template <typename T, int V> static void forward_run(Device *device, const NormF
     size_t bytes;
     void (*kernel)(NormForward, NormCut, NormDrop) = norm_forward_kernel<T, V, false, TAIL_ANY>;
     const size_t mask = op->mask ? (size_t)cut.lanes * cut.part : 0;
-    if (norm_fits(device, cut, (size_t)cut.part * cut.chunk * sizeof(T) + mask, &bytes)) {
+    if (norm_fits(device, cut, V, (size_t)cut.part * cut.chunk * sizeof(T) + mask, &bytes)) {
         kernel = norm_forward_kernel<T, V, true, TAIL_ANY>;
         if constexpr (V > 1) {
             if (norm_tail(op) == TAIL_SILU) kernel = norm_forward_kernel<T, V, true, TAIL_SILU>;

@@ -13,15 +13,15 @@
  * read again from memory.
  *
  * A thread has V neighbouring channels (16 bytes) and every rows-th pixel, and finds in shared memory only
- * what it put there itself. Where the threads beside each other on a pixel (lanes) are a power of two, sums
- * over a warp's pixels are shuffles; else each thread leaves its own in shared memory, and of 256 threads up
- * to 15 have no pixel.
+ * what it put there itself. The threads beside each other on a pixel are a power of two, so that sums over
+ * pixels are shuffles; where the chunk has fewer lanes (48 channels are 6 of 8), the rest rest.
  */
 #ifndef ICT_BACKEND_CUDA_NORM_CUH
 #define ICT_BACKEND_CUDA_NORM_CUH
 
 #include "backend/cuda/elements.cuh"
 #include "base/philox.h"
+#include <cooperative_groups.h>
 
 enum {
     NORM_THREADS = 256, /* at most */
@@ -34,8 +34,7 @@ enum {
 typedef struct NormCut {
     int channels, pixels, size; /* size: channels of a group */
     int groups, chunk;          /* groups and channels of a slab */
-    int lanes, shift;           /* lanes of V channels: 2^shift, or shift is -1 */
-    int rows, lines;            /* threads of a lane; lines of partial sums */
+    int lanes, shift;           /* lanes of V channels; 2^shift threads lie beside each other */
     int cluster, part, threads; /* blocks of a slab, pixels and threads of a block */
     double share;               /* 1 / (elements of a group) */
 } NormCut;
@@ -68,13 +67,10 @@ static inline NormCut norm_cut(const NormForward *op, int wide, int tensors, boo
     cut.chunk = cut.groups * cut.size;
     cut.lanes = cut.chunk / wide;
     while (1 << cut.shift < cut.lanes) cut.shift++;
-    if (1 << cut.shift != cut.lanes) cut.shift = -1;
     const int bytes = cut.chunk * tensors * (int)dtype_size(op->x[0].dtype);
     for (cut.cluster = 1; clusters && cut.cluster < NORM_CLUSTER; cut.cluster *= 2)
         if ((cut.pixels + cut.cluster - 1) / cut.cluster * bytes <= NORM_SLAB) break;
     cut.threads = NORM_THREADS;
-    cut.rows = cut.threads / cut.lanes;
-    cut.lines = cut.shift < 0 ? cut.rows : cut.threads / 32 * 2;
     cut.part = (cut.pixels + cut.cluster - 1) / cut.cluster;
     cut.share = 1.0 / ((double)cut.size * cut.pixels);
     return cut;
@@ -88,24 +84,26 @@ template <typename T> static bool norm_wide(const NormForward *op) {
     return norm_chunk_groups(op, norm_channels(op) / op->groups, V, 64) > 0;
 }
 
-/* Lines of `chunk` floats in shared memory beside the slabs. */
-__host__ __device__ __forceinline__ int norm_lines(const NormCut &cut) {
-    return cut.lines + 4 + 2 + 7;
+/* Floats of shared memory beside the slabs; `width` is the padded number of channels. */
+__host__ __device__ __forceinline__ int norm_width(const NormCut &cut, int wide) {
+    return wide << cut.shift;
+}
+__host__ __device__ __forceinline__ int norm_lines(int threads) {
+    return threads / 32 * 2 + 4 + 2 + 7;
 }
 
 struct NormMemory {
-    float *lines; /* [lines][chunk]: sums over a warp's pixels, two values; or a thread's, one of them */
-    float *own;   /* [2][2 chunk]: sums over the block's pixels, in turn, for the cluster */
-    float *sum;   /* [2][chunk]: sums over all pixels */
-    float *bias, *gain, *offset, *centre, *slope; /* [chunk] */
-    float *a, *b; /* [chunk]: the mean (forward, a); A and B, and before those 1/std (backward, b) */
+    float *warps; /* [warps][2 width]: sums over a warp's pixels */
+    float *own;   /* [2][2 width]: sums over the block's pixels, in turn, for the cluster */
+    float *sum;   /* [2][width]: sums over all pixels */
+    float *bias, *gain, *offset, *centre, *slope; /* [width], by channel of the chunk */
+    float *a, *b; /* [width]: the mean (forward, a); A and B, and before those 1/std (backward, b) */
 };
 
-__device__ __forceinline__ NormMemory norm_memory(float *memory, const NormCut &cut) {
-    const int width = cut.chunk;
+__device__ __forceinline__ NormMemory norm_memory(float *memory, int width) {
     NormMemory m;
-    m.lines = memory;
-    m.own = m.lines + cut.lines * width;
+    m.warps = memory;
+    m.own = m.warps + blockDim.x / 32 * 2 * width;
     m.sum = m.own + 4 * width;
     m.bias = m.sum + 2 * width;
     m.gain = m.bias + width;
@@ -120,7 +118,7 @@ __device__ __forceinline__ NormMemory norm_memory(float *memory, const NormCut &
 /* What a thread has: channels `first`.. of the concatenation, and every rows-th of the block's pixels,
  * `turns` of them. Places are those of its first pixel; steps lead from one to the next. */
 struct NormLane {
-    int lane, row, first, turns, source;
+    int lane, first, turns, source;
     int at, step;                /* in a slab [pixels][lanes][V] */
     int64_t x, y;                /* in the source, and in the concatenation */
     int x_step, y_step, element; /* element: place in the sample's share of the concatenation */
@@ -129,11 +127,11 @@ struct NormLane {
 template <int V> __device__ __forceinline__ NormLane norm_lane(const NormForward &op, const NormCut &cut) {
     NormLane l;
     const int chunk = blockIdx.x / cut.cluster, begin = blockIdx.x % cut.cluster * cut.part;
-    const int row = threadIdx.x / cut.lanes, rows = cut.rows;
-    l.lane = threadIdx.x % cut.lanes;
-    l.row = row;
+    const int row = threadIdx.x >> cut.shift, rows = blockDim.x >> cut.shift;
+    l.lane = threadIdx.x & ((1 << cut.shift) - 1);
     l.first = chunk * cut.chunk + l.lane * V;
-    l.turns = row < rows ? (min(cut.part, cut.pixels - begin) - row + rows - 1) / rows : 0;
+    l.turns = (min(cut.part, cut.pixels - begin) - row + rows - 1) / rows;
+    if (l.lane >= cut.lanes) l.turns = l.first = 0;
     l.source = l.first >= op.x[0].c;
     l.at = (row * cut.lanes + l.lane) * V;
     l.step = rows * cut.lanes * V;
@@ -175,6 +173,98 @@ __device__ __forceinline__ void norm_parameters(const NormForward &op, const Nor
         m.gain[i] = gamma * factor;
         m.offset[i] = fmaf(beta, factor, element_value(op.scale_shift, shift));
     }
+}
+
+/* ---- sums over all pixels of a slab ---- */
+
+__device__ __forceinline__ void norm_cluster_sync() {
+#if __CUDA_ARCH__ >= 900
+    cooperative_groups::this_cluster().sync();
+#endif
+}
+
+__device__ __forceinline__ float norm_remote(float *mine, int rank) {
+#if __CUDA_ARCH__ >= 900
+    return *cooperative_groups::this_cluster().map_shared_rank(mine, rank);
+#else
+    return *mine;
+#endif
+}
+
+/* Adds over the warp's rows, OFFSET threads apart and nearer: while a thread has several values, it gives
+ * half of them away and takes the other half from its partner. What is left are `count` values from the
+ * `first`-th on, or one that several threads have (`writes` in one of them). */
+struct NormFolded {
+    int first, count;
+    bool writes;
+};
+
+template <int K, int OFFSET>
+__device__ __forceinline__ void norm_fold(float *value, int shift, NormFolded &f) {
+    if constexpr (OFFSET > 0) {
+        if (OFFSET >> shift == 0) return;
+        const bool upper = threadIdx.x & OFFSET;
+        if constexpr (K > 1) {
+#pragma unroll
+            for (int k = 0; k < K / 2; k++) {
+                const float give = upper ? value[k] : value[k + K / 2],
+                            keep = upper ? value[k + K / 2] : value[k];
+                value[k] = keep + __shfl_xor_sync(0xffffffffu, give, OFFSET);
+            }
+            f.count = K / 2;
+            if (upper) f.first += K / 2;
+            norm_fold<K / 2, OFFSET / 2>(value, shift, f);
+        } else {
+            value[0] += __shfl_xor_sync(0xffffffffu, value[0], OFFSET);
+            if (upper) f.writes = false;
+            norm_fold<1, OFFSET / 2>(value, shift, f);
+        }
+    }
+}
+
+/* Sums over the warp's pixels of value[j * V + k], to row[j][channel of the chunk], rows of `width`. */
+template <int V, int K>
+__device__ __forceinline__ void norm_fold_store(float (&value)[K * V], int shift, int lane, float *row,
+                                                int width) {
+    NormFolded f = {0, K * V, true};
+    norm_fold<K * V, 16>(value, shift, f);
+#pragma unroll
+    for (int k = 0; k < K * V; k++)
+        if (k < f.count && f.writes) {
+            const int place = f.first + k;
+            row[place / V * width + lane * V + place % V] = value[k];
+        }
+}
+
+/* m.sum[j][channel of the chunk] = sum over all pixels of value[j * V + k], K = 1 or 2 values a channel.
+ * `turn` is 0 and 1 in turn, because a neighbour may still read what the last call left for it. */
+template <int V, int K>
+__device__ __forceinline__ void norm_sum(float (&value)[K * V], const NormCut &cut, const NormMemory &m,
+                                         int lane, int turn) {
+    const int width = V << cut.shift;
+    norm_fold_store<V, K>(value, cut.shift, lane, m.warps + threadIdx.x / 32 * K * width, width);
+    __syncthreads();
+    float *own = cut.cluster > 1 ? m.own + turn * 2 * width : m.sum;
+    for (int c = threadIdx.x; c < K * width; c += blockDim.x) {
+        float total = 0.0f;
+#pragma unroll 4
+        for (int warp = 0; warp < blockDim.x / 32; warp++) total += m.warps[warp * K * width + c];
+        own[c] = total;
+    }
+    if (cut.cluster > 1) {
+        norm_cluster_sync();
+        for (int c = threadIdx.x; c < K * width; c += blockDim.x) {
+            float total = 0.0f;
+            for (int rank = 0; rank < cut.cluster; rank++) total += norm_remote(own + c, rank);
+            m.sum[c] = total;
+        }
+    }
+    __syncthreads();
+}
+
+/* Before a block leaves: nobody reads its memory any more. */
+__device__ __forceinline__ void norm_leave(const NormCut &cut) {
+    if (cut.cluster > 1) norm_cluster_sync();
 }
 
 /* ---- activation and dropout ---- */
@@ -263,8 +353,8 @@ static inline void norm_check(const NormForward *op) {
 }
 
 /* Bytes of shared memory: what the sums need, and `slab` bytes where those fit; false when they do not. */
-static inline bool norm_fits(const Device *device, const NormCut &cut, size_t slab, size_t *bytes) {
-    const size_t sums = norm_lines(cut) * (size_t)cut.chunk * sizeof(float);
+static inline bool norm_fits(const Device *device, const NormCut &cut, int wide, size_t slab, size_t *bytes) {
+    const size_t sums = norm_lines(cut.threads) * (size_t)norm_width(cut, wide) * sizeof(float);
     const bool fits = sums + slab <= (size_t)cuda_attribute(device, cudaDevAttrMaxSharedMemoryPerBlockOptin);
     *bytes = fits ? sums + slab : sums;
     return fits;

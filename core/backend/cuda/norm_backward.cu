@@ -12,7 +12,6 @@
  * the workspace, and a second kernel adds them over the samples, in order.
  */
 #include "backend/cuda/norm_gradient.cuh"
-#include "backend/cuda/norm_sums.cuh"
 
 size_t cuda_norm_backward_workspace(Device *device, const NormForward *op) {
     (void)device;
@@ -83,7 +82,7 @@ __device__ __forceinline__ void sums_make(const NormBackward &op, const NormCut 
         gradient_sum<V>(x, dv, sums);
         if (CACHED) pack_store<T, V>(s.dy + l.at + i * l.step, dv);
     }
-    norm_sum<V, 2>(sums, cut, m, l, 0);
+    norm_sum<V, 2>(sums, cut, m, l.lane, 0);
 }
 
 /* Mean and 1/std of channel c of the chunk. */
@@ -157,7 +156,7 @@ __device__ __forceinline__ void parameter_gradients(const NormBackward &op, cons
 template <int V>
 __device__ __forceinline__ void bias_gradient(const NormBackward &op, const NormCut &cut, const NormMemory &m,
                                               const NormLane &l, float (&sums)[V]) {
-    norm_sum<V, 1>(sums, cut, m, l, 1);
+    norm_sum<V, 1>(sums, cut, m, l.lane, 1);
     if (blockIdx.x % cut.cluster) return;
     const int64_t at = (int64_t)blockIdx.y * cut.channels + blockIdx.x / cut.cluster * cut.chunk;
     for (int c = threadIdx.x; c < cut.chunk; c += blockDim.x) element_store(op.dbias, at + c, m.sum[c]);
@@ -217,18 +216,18 @@ template <typename T, int V, bool CACHED, int TAIL>
 __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS)
     norm_backward_kernel(NormBackward op, NormCut cut, NormDrop drop) {
     extern __shared__ float4 shared[];
-    const int width = cut.chunk;
-    const NormMemory m = norm_memory((float *)shared, cut);
+    const int width = norm_width(cut, V);
+    const NormMemory m = norm_memory((float *)shared, width);
     const NormLane l = norm_lane<V>(op.forward, cut);
-    T *slab = (T *)((float *)shared + norm_lines(cut) * width);
+    T *slab = (T *)((float *)shared + norm_lines(blockDim.x) * width);
     const int slab_size = cut.part * cut.chunk;
     uint8_t *mask = (uint8_t *)(slab + 2 * slab_size);
     const NormSlabs<T> s = {slab,
                             slab + slab_size,
                             (const T *)op.forward.x[l.source].data + l.x,
                             (const T *)op.dy.data + l.y,
-                            mask + l.lane * cut.part + l.row,
-                            cut.rows};
+                            mask + l.lane * cut.part + (threadIdx.x >> cut.shift),
+                            (int)(blockDim.x >> cut.shift)};
     if (CACHED) {
         norm_fetch<T, V>(s.x, s.x_from, l.x_step, l);
         norm_fetch<T, V>(s.dy, s.dy_from, l.y_step, l);
@@ -266,7 +265,7 @@ template <typename T, int V> static void backward_run(Device *device, const Norm
     const size_t mask = forward->mask ? (size_t)cut.lanes * cut.part : 0;
     size_t bytes;
     void (*kernel)(NormBackward, NormCut, NormDrop) = norm_backward_kernel<T, V, false, TAIL_ANY>;
-    if (norm_fits(device, cut, 2 * (size_t)cut.part * cut.chunk * sizeof(T) + mask, &bytes)) {
+    if (norm_fits(device, cut, V, 2 * (size_t)cut.part * cut.chunk * sizeof(T) + mask, &bytes)) {
         kernel = norm_backward_kernel<T, V, true, TAIL_ANY>;
         if constexpr (V > 1) {
             if (norm_tail(forward) == TAIL_SILU) kernel = norm_backward_kernel<T, V, true, TAIL_SILU>;

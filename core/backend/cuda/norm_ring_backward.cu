@@ -12,7 +12,6 @@
  */
 #include "backend/cuda/norm_gradient.cuh"
 #include "backend/cuda/norm_ring.cuh"
-#include "backend/cuda/norm_sums.cuh"
 
 /* What the passes know of a unit's channels. */
 template <int WIDTH> struct RingSide {

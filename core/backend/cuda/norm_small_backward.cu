@@ -2,7 +2,6 @@
  */
 #include "backend/cuda/norm_gradient.cuh"
 #include "backend/cuda/norm_small.cuh"
-#include "backend/cuda/norm_sums.cuh"
 
 /* Sums over the block's pixels of value[j * V + k]: calls write(channel of the chunk, sums of the K values)
  * once for each channel. `memory` is for this call alone. */
