@@ -6,7 +6,8 @@
  * scratch memory, which the next op on the stream may overwrite.
  *
  * Sums. No float atomics: a sum over many elements is cut into parts by arithmetic alone, every part is added
- * up in a fixed order, and one more kernel adds the parts. The same sizes give the same bits, on any card.
+ * up in a fixed order, and one more kernel adds the parts. The same sizes give the same bits, on any card; of
+ * linear_gradient.cu, on any with as many multiprocessors.
  *
  * Included by gcc (the .c files) and by nvcc, which compiles C++: hence the linkage and the spelling of
  * _Noreturn.

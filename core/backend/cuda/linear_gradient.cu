@@ -169,8 +169,8 @@ static void parts_sum(Device *device, const float *parts, int shares, int count,
     CUDA_LAUNCHED("parts_sum_kernel");
 }
 
-/* As many shares as fill the card, as far as their sums fit into the scratch memory. Fewer rows than that
- * many stages are left to a library. */
+/* As many shares as fill the card, as far as their sums fit into the scratch memory: cards of as many
+ * multiprocessors make the same bits. */
 static bool gradient_cut(const Device *device, const LinearBackwardWeight *op, GradientCut *cut) {
     const Tensor *x = op->x, *dy = &op->dy;
     const int64_t rows = tensor_rows(dy);

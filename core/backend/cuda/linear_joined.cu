@@ -176,8 +176,10 @@ __global__ void __launch_bounds__(JOINED_THREADS, 1)
     if (threadIdx.x < SLICE) m.bias[threadIdx.x] = s.bias ? s.bias[threadIdx.x] * p.alpha : 0.0f;
     if (threadIdx.x == 0) {
         barrier_init(&m.weight_there, 1);
-        for (int i = 0; i < TEAMS * STAGES; i++)
-            barrier_init(&m.full[0][i], 1), barrier_init(&m.empty[0][i], TEAM / 32);
+        for (int i = 0; i < TEAMS * STAGES; i++) {
+            barrier_init(&m.full[i / STAGES][i % STAGES], 1);
+            barrier_init(&m.empty[i / STAGES][i % STAGES], TEAM / 32);
+        }
         barriers_publish();
     }
     __syncthreads();
@@ -204,9 +206,7 @@ template <typename T, bool BY_TERMS>
 static void joined_launch(Device *device, const JoinedProduct &p, const JoinedMaps &maps) {
     const auto kernel = joined_kernel<T, BY_TERMS>;
     const int bytes = (int)sizeof(JoinedMemory) + HOPPER_ALIGNMENT;
-    int processors = 0;
-    CUDA_CHECK(
-        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, cuda_context(device)->index));
+    const int processors = cuda_attribute(device, cudaDevAttrMultiProcessorCount);
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
     const int workers = processors / p.slices, most = (p.tiles + TEAMS - 1) / TEAMS;
     kernel<<<(unsigned)((workers < most ? workers : most) * p.slices), JOINED_THREADS, bytes,
