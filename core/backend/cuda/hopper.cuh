@@ -4,8 +4,8 @@
  * "Tensors".
  *
  * Boxes are 64 numbers of 16 bits wide, 128 bytes, so that the accelerator's 128-byte swizzle puts eight rows
- * into 1,024 bytes without conflicts; such a box begins at a multiple of 1,024. Compiled for other cards
- * these functions do nothing, and no host code launches a kernel that calls them.
+ * into 1,024 bytes without conflicts; such a box begins at a multiple of 1,024. Compiled for other cards, or
+ * translated by the driver, these functions stop the kernel; no host code launches it there.
  */
 #ifndef ICT_BACKEND_CUDA_HOPPER_CUH
 #define ICT_BACKEND_CUDA_HOPPER_CUH
@@ -20,7 +20,7 @@ enum { HOPPER_ALIGNMENT = 1024, HOPPER_BOX = 64 };
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define HOPPER_ASM(...) asm volatile(__VA_ARGS__)
 #else
-#define HOPPER_ASM(...)
+#define HOPPER_ASM(...) __trap()
 #endif
 
 __device__ __forceinline__ uint32_t shared_address(const void *at) {

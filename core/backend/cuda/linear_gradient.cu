@@ -177,6 +177,7 @@ static bool gradient_cut(const Device *device, const LinearBackwardWeight *op, G
     const int columns = x[0].c + (x[1].data ? x[1].c : 0),
               processors = cuda_attribute(device, cudaDevAttrMultiProcessorCount);
     if (dtype_size(dy->dtype) != 2 || x[0].dtype != dy->dtype || rows % ROWS) return false;
+    if (x[1].data && x[1].dtype != dy->dtype) return false;
     if (dy->c % OUTS || x[0].c % INS || columns % INS) return false;
     *cut = GradientCut{};
     cut->outs = dy->c / OUTS, cut->stages = (int)(rows / ROWS);

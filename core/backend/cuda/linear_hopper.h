@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 /* Whether the program has code for 9.0, where alone these instructions are, and this is such a card. Code
- * that the driver translates from an older card's has nothing in its place. */
+ * that the driver translates has nothing in their place. */
 bool cuda_is_hopper(const Device *device);
 
 bool cuda_linear_joined_forward(Device *device, const LinearForward *op);

@@ -222,17 +222,20 @@ static void joined_run(Device *device, DType dtype, const JoinedProduct &p, cons
         joined_launch<__nv_bfloat16, BY_TERMS>(device, p, maps);
 }
 
-/* Whether tiles, chunks and slices are whole, and the weight's slice fits. */
+/* Whether tiles, chunks and slices are whole, the weight's slice fits, and each slice finds a block. */
 static bool joined_fits(const Device *device, DType dtype, int64_t rows, int terms, int columns) {
     return dtype_size(dtype) == 2 && rows % TILE == 0 && terms <= MOST_CHUNKS * CHUNK &&
-           columns % SLICE == 0 && columns <= MOST_SLICES * SLICE && cuda_is_hopper(device);
+           columns % SLICE == 0 && columns <= MOST_SLICES * SLICE &&
+           columns / SLICE <= cuda_attribute(device, cudaDevAttrMultiProcessorCount) &&
+           cuda_is_hopper(device);
 }
 
 bool cuda_linear_joined_forward(Device *device, const LinearForward *op) {
     const Tensor *x = op->x, *y = &op->y;
     const int64_t rows = tensor_rows(y);
     const int terms = x[0].c + x[1].c;
-    if (!x[1].data || x[0].c % CHUNK || x[1].c % CHUNK || x[0].dtype != y->dtype) return false;
+    if (!x[1].data || x[0].c % CHUNK || x[1].c % CHUNK) return false;
+    if (x[0].dtype != y->dtype || x[1].dtype != y->dtype) return false;
     if (!joined_fits(device, y->dtype, rows, terms, y->c)) return false;
     JoinedProduct p = {};
     for (; p.slices < y->c / SLICE; p.slices++) {
@@ -260,7 +263,9 @@ bool cuda_linear_joined_backward_data(Device *device, const LinearBackwardData *
     /* Slices that add and slices that do not would fall out of step, which costs more than it saves. */
     if (!op->add[0].data != !op->add[1].data) return false;
     if (!op->dx[0].data || !op->dx[1].data || op->c[0] % SLICE || dy->c % CHUNK) return false;
-    if (op->dx[0].dtype != dy->dtype || !joined_fits(device, dy->dtype, rows, dy->c, columns)) return false;
+    if (op->dx[0].dtype != dy->dtype || op->dx[1].dtype != dy->dtype) return false;
+    if (op->dx[0].data == op->dx[1].data) return false; /* one after the other */
+    if (!joined_fits(device, dy->dtype, rows, dy->c, columns)) return false;
     JoinedProduct p = {};
     for (; p.slices < columns / SLICE; p.slices++) {
         const int column = p.slices * SLICE, i = column >= op->c[0], within = column - (i ? op->c[0] : 0);
